@@ -1,0 +1,19 @@
+"""layermatch_lite: LayerMatch (arXiv 2406.14207), small enough to read. An unofficial implementation."""
+
+__version__ = "0.1.0"
+
+from .config import METHODS, PRESETS, TrainConfig
+from .data import SSLData, load_data, split
+from .errors import InputError
+from .loss import PseudoLabelLoss, fixmatch_loss, pseudo_label_loss
+from .models import MLP, SmallCNN, SmallCNN1d, WideResNet
+from .probe import layer_benefit
+from .run import Run
+from .strategies import AvgClustering, gate
+from .training import NonFiniteLoss, train, train_steps
+
+__all__ = [
+    "METHODS", "PRESETS", "TrainConfig", "SSLData", "load_data", "split", "InputError",
+    "PseudoLabelLoss", "fixmatch_loss", "pseudo_label_loss", "MLP", "SmallCNN", "SmallCNN1d", "WideResNet",
+    "layer_benefit", "Run", "AvgClustering", "gate", "NonFiniteLoss", "train", "train_steps",
+]

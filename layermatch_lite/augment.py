@@ -1,0 +1,322 @@
+"""Weak and strong views, a whole batch at once, on the device where the batch lies.
+
+`Views(data)` chooses by the kind of data:
+
+    images   weak: flip and reflect-padded crop; strong: weak, two random operations, cutout
+    signals  weak: small shift and noise;        strong: shift, stretch, tilt, smooth noise, a gap
+    points   weak: small noise;                  strong: larger noise
+
+Every sample gets a draw of its own, all draws come from the generator that is passed in, and no Python loop runs
+over samples. Images go in as uint8 and stay uint8 until they are normalised, so each operation can be compared with
+torchvision's, value by value. The image recipe is FixMatch's (Sohn et al. 2020, appendix, RandAugment variant, with the
+ranges of public implementations); the signal and point recipes are our formulation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+GRAY_FILL = 127  # the grey of cutout
+
+
+def uniform(n: int, low: float, high: float, like: Tensor, g: Generator) -> Tensor:
+    """(n,) float32 draws from [low, high) on the device of `like`."""
+    return torch.rand(n, generator=g, device=like.device) * (high - low) + low
+
+
+# --- image operations: uint8 (N, C, H, W) and one parameter per sample -> uint8 (N, C, H, W) ------------------------
+
+
+def _per_image(parameter: Tensor) -> Tensor:
+    return parameter.view(-1, 1, 1, 1)
+
+
+def _blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    """factor 1 keeps x, factor 0 gives `other`; rounds down to uint8, as torchvision does."""
+    f = _per_image(factor)
+    return (f * x + (1 - f) * other).clamp_(0, 255).to(torch.uint8)
+
+
+def _grey(x: Tensor) -> Tensor:
+    """(N, 1, H, W) luma, whole numbers as float."""
+    if x.shape[1] != 3:
+        return x[:, :1].float()
+    r, g, b = x.float().unbind(1)
+    return (0.2989 * r + 0.587 * g + 0.114 * b).floor_().unsqueeze(1)
+
+
+def identity(x: Tensor) -> Tensor:
+    return x
+
+
+def autocontrast(x: Tensor) -> Tensor:
+    """Stretch each channel to the full range 0 ... 255."""
+    low, high = x.amin((2, 3), keepdim=True).float(), x.amax((2, 3), keepdim=True).float()
+    flat = low == high
+    scale = torch.where(flat, 1.0, 255 / (high - low))
+    return ((x - torch.where(flat, 0.0, low)) * scale).clamp_(0, 255).to(torch.uint8)
+
+
+def brightness(x: Tensor, factor: Tensor) -> Tensor:
+    return (_per_image(factor) * x).clamp_(0, 255).to(torch.uint8)
+
+
+def color(x: Tensor, factor: Tensor) -> Tensor:
+    return x if x.shape[1] != 3 else _blend(x, _grey(x), factor)
+
+
+def contrast(x: Tensor, factor: Tensor) -> Tensor:
+    return _blend(x, _grey(x).mean((1, 2, 3), keepdim=True), factor)
+
+
+def equalize(x: Tensor) -> Tensor:
+    """Flatten each channel's histogram by a look-up table, with PIL's whole-number rounding."""
+    n, c, h, w = x.shape
+    rows = x.reshape(n * c, h * w).long()
+    hist = torch.zeros(n * c, 256, dtype=torch.long, device=x.device)
+    hist.scatter_add_(1, rows, torch.ones_like(rows))
+    brightest = hist.gather(1, rows.amax(1, keepdim=True))
+    step = (h * w - brightest) // 255
+    table = (hist.cumsum(1) - hist + step // 2) // step.clamp(min=1)
+    out = table.clamp_(max=255).gather(1, rows)
+    return torch.where(step == 0, rows, out).to(torch.uint8).view(n, c, h, w)
+
+
+def posterize(x: Tensor, bits: Tensor) -> Tensor:
+    """Keep the `bits` highest bits (0 ... 8) of every value."""
+    low_values = 2 ** (8 - bits.long())
+    return x & _per_image(256 - low_values).to(torch.uint8)
+
+
+def solarize(x: Tensor, threshold: Tensor) -> Tensor:
+    """Invert every value at or above the threshold (0 ... 256)."""
+    return torch.where(x >= _per_image(threshold), 255 - x, x)
+
+
+def sharpness(x: Tensor, factor: Tensor) -> Tensor:
+    """Blend with a 3x3 smoothed copy; factors below 1 blur. The one-pixel border stays."""
+    if min(x.shape[2:]) <= 2:
+        return x
+    f = x.float()
+    # The 3x3 kernel (ones, 5 in the middle) / 13 as two sums of neighbours plus 4 times the centre.
+    rows = f[:, :, :-2] + f[:, :, 1:-1] + f[:, :, 2:]
+    box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    smooth = f.clone()
+    smooth[:, :, 1:-1, 1:-1] = ((box + 4 * f[:, :, 1:-1, 1:-1]) / 13).round_()
+    return _blend(f, smooth, factor)
+
+
+def affine(x: Tensor, matrix: Tensor) -> Tensor:
+    """Nearest-neighbour warp, black outside. matrix (N, 2, 3) maps output to input pixel centres, origin top left."""
+    n, c, h, w = x.shape
+    rows = (torch.arange(h, device=x.device) + 0.5).view(1, h, 1)
+    cols = (torch.arange(w, device=x.device) + 0.5).view(1, 1, w)
+    a, b, tx, d, e, ty = matrix.reshape(n, 6, 1, 1).unbind(1)
+    src_x = (a * cols + b * rows + tx).floor_().long()
+    src_y = (d * cols + e * rows + ty).floor_().long()
+    inside = (src_x >= 0) & (src_x < w) & (src_y >= 0) & (src_y < h)
+    source = src_y.clamp_(0, h - 1) * w + src_x.clamp_(0, w - 1)
+    out = x.reshape(n, c, h * w).gather(2, source.view(n, 1, h * w).expand(n, c, h * w))
+    return out.view(n, c, h, w) * inside.unsqueeze(1)
+
+
+def _affine(x: Tensor, **entries: Tensor | float) -> Tensor:
+    """The warp whose matrix is the identity but for the named entries a b tx d e ty."""
+    default = {"a": 1.0, "b": 0.0, "tx": 0.0, "d": 0.0, "e": 1.0, "ty": 0.0} | entries
+    columns = [torch.as_tensor(v, dtype=torch.float32, device=x.device).expand(len(x)) for v in default.values()]
+    return affine(x, torch.stack(columns, dim=1).view(-1, 2, 3))
+
+
+def rotate(x: Tensor, degrees: Tensor) -> Tensor:
+    """Turn counter-clockwise about the image centre."""
+    h, w = x.shape[2:]
+    cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
+    return _affine(x, a=cos, b=-sin, tx=w / 2 - cos * w / 2 + sin * h / 2,
+                   d=sin, e=cos, ty=h / 2 - sin * w / 2 - cos * h / 2)
+
+
+def shear_x(x: Tensor, amount: Tensor) -> Tensor:
+    return _affine(x, b=amount)
+
+
+def shear_y(x: Tensor, amount: Tensor) -> Tensor:
+    return _affine(x, d=amount)
+
+
+def translate_x(x: Tensor, fraction: Tensor) -> Tensor:
+    """Move the content left by a fraction of the width, in whole pixels."""
+    return _affine(x, tx=(fraction * x.shape[3]).trunc())
+
+
+def translate_y(x: Tensor, fraction: Tensor) -> Tensor:
+    """Move the content up by a fraction of the height, in whole pixels."""
+    return _affine(x, ty=(fraction * x.shape[2]).trunc())
+
+
+# Operation and its parameter from the level in tenths, 0.1 ... 0.9; signed ones get a random sign. No parameter: None.
+OPERATIONS: dict[str, tuple[Callable, Callable | None, bool]] = {
+    "AutoContrast": (autocontrast, None, False),
+    "Brightness": (brightness, lambda level: 0.9 * level + 0.05, False),
+    "Color": (color, lambda level: 0.9 * level + 0.05, False),
+    "Contrast": (contrast, lambda level: 0.9 * level + 0.05, False),
+    "Equalize": (equalize, None, False),
+    "Identity": (identity, None, False),
+    "Posterize": (posterize, lambda level: (4 * level).floor() + 4, False),
+    "Rotate": (rotate, lambda level: 30 * level, True),
+    "Sharpness": (sharpness, lambda level: 0.9 * level + 0.05, False),
+    "ShearX": (shear_x, lambda level: 0.3 * level, True),
+    "ShearY": (shear_y, lambda level: 0.3 * level, True),
+    "Solarize": (solarize, lambda level: 256 - (256 * level).floor(), False),
+    "TranslateX": (translate_x, lambda level: 0.3 * level, True),
+    "TranslateY": (translate_y, lambda level: 0.3 * level, True),
+}
+
+COLOR_OPERATIONS = tuple(OPERATIONS)
+GREY_OPERATIONS = ("Identity", "Brightness", "Contrast", "Sharpness", "Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
+
+# --- image views -----------------------------------------------------------------------------------------------------
+
+
+def flip_and_crop(x: Tensor, g: Generator, *, pad: int, flip: bool) -> Tensor:
+    """FixMatch's weak view: mirror half of the images, then crop from a border reflected by `pad` pixels."""
+    n, c, h, w = x.shape
+    dy = torch.randint(-pad, pad + 1, (n, 1), generator=g, device=x.device)
+    dx = torch.randint(-pad, pad + 1, (n, 1), generator=g, device=x.device)
+    mirrored = torch.rand(n, 1, generator=g, device=x.device) < 0.5
+    rows = _reflect(torch.arange(h, device=x.device) + dy, h)
+    cols = _reflect(torch.arange(w, device=x.device) + dx, w)
+    if flip:
+        cols = torch.where(mirrored, w - 1 - cols, cols)
+    source = (rows.unsqueeze(2) * w + cols.unsqueeze(1)).view(n, 1, h * w)
+    return x.reshape(n, c, h * w).gather(2, source.expand(n, c, h * w)).view(n, c, h, w)
+
+
+def _reflect(index: Tensor, size: int) -> Tensor:
+    """Indices beyond an edge bounce back from it: -1 -> 1, size -> size - 2."""
+    index = index.abs()
+    return torch.where(index >= size, 2 * (size - 1) - index, index)
+
+
+def rand_augment(x: Tensor, g: Generator, operations: tuple[str, ...] = COLOR_OPERATIONS, draws: int = 2) -> Tensor:
+    """`draws` operations per image, each applied with probability 0.5 at a level uniform in 1 ... 9 of 10."""
+    n = len(x)
+    x = x.clone()
+    for _ in range(draws):
+        chosen = torch.randint(len(operations), (n,), generator=g, device=x.device)
+        level = torch.randint(1, 10, (n,), generator=g, device=x.device) / 10
+        sign = torch.randint(0, 2, (n,), generator=g, device=x.device) * 2 - 1
+        applied = torch.rand(n, generator=g, device=x.device) < 0.5
+        for k, name in enumerate(operations):
+            operation, parameter, signed = OPERATIONS[name]
+            who = (applied & (chosen == k)).nonzero().squeeze(1)
+            if operation is identity or not len(who):
+                continue
+            if parameter is None:
+                x[who] = operation(x[who])
+            else:
+                value = parameter(level[who])
+                x[who] = operation(x[who], value * sign[who] if signed else value)
+    return x
+
+
+def cutout(x: Tensor, g: Generator, size: int) -> Tensor:
+    """Grey out one square of `size` pixels around a point uniform in the image; what sticks out is cut off."""
+    n, _, h, w = x.shape
+    top = (uniform(n, 0, h, x, g) - size / 2).clamp_(min=0).floor_().view(n, 1, 1, 1)
+    left = (uniform(n, 0, w, x, g) - size / 2).clamp_(min=0).floor_().view(n, 1, 1, 1)
+    rows = torch.arange(h, device=x.device).view(1, 1, h, 1)
+    cols = torch.arange(w, device=x.device).view(1, 1, 1, w)
+    hole = (rows >= top) & (rows < top + size) & (cols >= left) & (cols < left + size)
+    return x.masked_fill(hole, GRAY_FILL)
+
+
+# --- signal and point views ------------------------------------------------------------------------------------------
+
+
+def warp(x: Tensor, shift: Tensor, stretch: Tensor) -> Tensor:
+    """Read each signal of (N, C, L) at stretched and shifted times, around its end, between samples linearly.
+
+    shift (N,) in samples, to the right; stretch (N,), above 1 makes the signal longer, about its middle.
+    """
+    n, c, length = x.shape
+    middle = (length - 1) / 2
+    t = (torch.arange(length, device=x.device) - middle - shift.view(-1, 1)) / stretch.view(-1, 1) + middle
+    before = t.floor()
+    part = (t - before).unsqueeze(1)
+    before = (before.long() % length).unsqueeze(1).expand(n, c, length)
+    return torch.lerp(x.gather(2, before), x.gather(2, (before + 1) % length), part)
+
+
+def smooth_noise(x: Tensor, g: Generator) -> Tensor:
+    """Noise like x with unit variance, correlated over about five samples."""
+    kernel = torch.exp(-0.5 * (torch.arange(-4, 5, device=x.device) / 2) ** 2)
+    kernel = (kernel / kernel.square().sum().sqrt()).view(1, 1, -1)
+    n, c, length = x.shape
+    noise = torch.randn(n * c, 1, length + 8, generator=g, device=x.device)
+    return F.conv1d(noise, kernel).view(n, c, length)
+
+
+def weak_signal(x: Tensor, g: Generator) -> Tensor:
+    """A shift of up to two samples and a little noise."""
+    shift = uniform(len(x), -2, 2, x, g)
+    return warp(x, shift, torch.ones_like(shift)) + 0.05 * torch.randn(x.shape, generator=g, device=x.device)
+
+
+def strong_signal(x: Tensor, g: Generator) -> Tensor:
+    """Shift, stretch, scale, tilt, smooth noise and a gap: what a recorded signal may suffer."""
+    n, _, length = x.shape
+    x = warp(x, uniform(n, -S.shift, S.shift, x, g), 2 ** uniform(n, -S.stretch, S.stretch, x, g))
+    x = x * uniform(n, 1 - S.scale, 1 + S.scale, x, g).view(n, 1, 1)
+    ramp = torch.linspace(-1, 1, length, device=x.device)
+    x = x + uniform(n, -S.tilt, S.tilt, x, g).view(n, 1, 1) * ramp + S.noise * smooth_noise(x, g)
+    start = uniform(n, 0, length, x, g).view(n, 1, 1)
+    time = torch.arange(length, device=x.device)
+    return x.masked_fill((time >= start) & (time < start + S.gap), 0.0)
+
+class S:
+    shift=8.; stretch=.2; scale=.3; tilt=.8; noise=.3; gap=6
+
+
+def jitter(x: Tensor, g: Generator, spread: float) -> Tensor:
+    """Points moved by Gaussian noise."""
+    return x + spread * torch.randn(x.shape, generator=g, device=x.device)
+
+
+# --- one door to all of them -----------------------------------------------------------------------------------------
+
+
+class Views:
+    """The views of one data set: `plain(x)`, `weak(x, g)`, `strong(x, g)`.
+
+    Each takes a batch as the data set stores it and returns normalised float32 of the same shape. A strong view of an
+    image starts from a weak one of its own; side lengths scale the recipe (32 pixels: crop 4, cutout 16).
+    """
+
+    def __init__(self, data):
+        self.kind, self.flip = data.kind, data.flip
+        shape = (1, -1, *[1] * (len(data.sample_shape) - 1))
+        self.mean, self.std = data.mean.view(shape), data.std.view(shape)
+
+    def plain(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+    def weak(self, x: Tensor, g: Generator) -> Tensor:
+        if self.kind == "image":
+            return self.plain(self._crop(x, g))
+        x = self.plain(x)
+        return weak_signal(x, g) if self.kind == "signal" else jitter(x, g, 0.05)
+
+    def strong(self, x: Tensor, g: Generator) -> Tensor:
+        if self.kind == "image":
+            operations = COLOR_OPERATIONS if x.shape[1] == 3 else GREY_OPERATIONS
+            return self.plain(cutout(rand_augment(self._crop(x, g), g, operations), g, x.shape[3] // 2))
+        x = self.plain(x)
+        return strong_signal(x, g) if self.kind == "signal" else jitter(x, g, 0.3)
+
+    def _crop(self, x: Tensor, g: Generator) -> Tensor:
+        return flip_and_crop(x, g, pad=max(1, x.shape[3] // 8), flip=self.flip)

@@ -1,0 +1,132 @@
+"""Every setting of a training run, in one dataclass, and the three presets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
+
+from .errors import InputError, check_choice, check_range
+from .loss import GRAD_RELU, LABELS_FROM
+
+
+class Switches(NamedTuple):
+    """What a method does with the unlabelled data."""
+
+    unlabelled: bool  # is there an unlabelled loss at all?
+    grad_relu: str  # "off", "block" or "gate"
+    avg_clustering: bool
+
+
+METHODS = {
+    "supervised": Switches(False, "off", False),
+    "fixmatch": Switches(True, "off", False),
+    "grad_relu": Switches(True, "block", False),
+    "avg_clustering": Switches(True, "off", True),
+    "layermatch": Switches(True, "block", True),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The settings of one run. The defaults are the recipe for the embedded data, on a CPU (preset `demo_cpu`)."""
+
+    dataset: str = "mnist1d"  # mnist1d, digits, two_moons, blobs, cifar10, or an image folder
+    num_labels: int | None = 20  # labelled samples in all, the same number per class; None: every label
+    num_val: int = 0  # training samples kept out for choosing recipes
+
+    method: str = "layermatch"  # supervised, fixmatch, grad_relu, avg_clustering, layermatch
+    grad_relu: str | None = None  # off, block, gate; None: as the method says
+    avg_clustering: bool | None = None  # None: as the method says
+    labels_from: str = "classifier"  # pseudo-labels from the classifier, or from the averaged "centers" (for study)
+    threshold: float = 0.95  # tau: least confidence of a pseudo-label that counts
+    lambda_u: float = 1.0  # weight of the unlabelled loss
+    center_momentum: float = 0.99  # m of the averaged centres
+
+    batch_size: int = 64  # B: labelled samples per step
+    mu: int = 7  # unlabelled samples per labelled one; N = mu B
+    strong_labelled: float = 0.5  # share of each labelled batch that is seen in the strong view
+
+    steps: int = 600  # K
+    lr: float = 0.03  # at step 0; falls as cos(7 pi k / 16 K)
+    momentum: float = 0.9  # of SGD, Nesterov
+    weight_decay: float = 5e-4  # on weights only, not on BN and biases
+    ema_decay: float = 0.999  # of the averaged parameters that are evaluated; warms up
+    model: str = "auto"  # by the data: mlp, small_cnn_1d, small_cnn; or wrn-28-2
+    bn_momentum: float = 0.1  # BatchNorm's, in PyTorch's sense: the weight of the new batch
+
+    seed: int = 0  # label choice, initial weights, batches, views
+    log_every: int | None = None  # steps between two evaluations; None: 40 in a run
+    probe_every: int | None = None  # steps between two measurements of the layer benefit; None: never
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    compile: bool = False  # torch.compile the feature extractor
+
+    def __post_init__(self):
+        check_choice("method", self.method, METHODS)
+        if self.grad_relu is not None:
+            check_choice("grad_relu", self.grad_relu, GRAD_RELU)
+        check_choice("labels_from", self.labels_from, LABELS_FROM)
+        if self.num_labels is not None:
+            check_range("num_labels", self.num_labels, 1, whole=True)
+        check_range("num_val", self.num_val, 0, whole=True)
+        check_range("seed", self.seed, 0, whole=True)
+        check_range("threshold", self.threshold, 0, 1)
+        check_range("lambda_u", self.lambda_u, 0)
+        check_range("strong_labelled", self.strong_labelled, 0, 1)
+        check_range("lr", self.lr, 0, open_low=True)
+        check_range("weight_decay", self.weight_decay, 0)
+        check_range("bn_momentum", self.bn_momentum, 0, 1, open_low=True)
+        for name in ("center_momentum", "momentum", "ema_decay"):
+            check_range(name, getattr(self, name), 0, 1, open_high=True)
+        for name in ("batch_size", "mu", "steps"):
+            check_range(name, getattr(self, name), 1, whole=True)
+        for name in ("log_every", "probe_every"):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), 1, whole=True)
+        if not METHODS[self.method].unlabelled and (self.grad_relu or self.avg_clustering):
+            raise InputError(f"method={self.method!r} has no unlabelled loss for grad_relu or avg_clustering to act on; "
+                             "leave them out, or use method='fixmatch'.")
+        if self.labels_from == "centers" and not self.switches.avg_clustering:
+            raise InputError("labels_from='centers' needs the averaged centres; set avg_clustering=True.")
+
+    @property
+    def switches(self) -> Switches:
+        """The method's switches, with explicit ones on top."""
+        s = METHODS[self.method]
+        return Switches(s.unlabelled, self.grad_relu or s.grad_relu,
+                        s.avg_clustering if self.avg_clustering is None else self.avg_clustering)
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between two records of the history."""
+        return self.log_every or max(1, self.steps // 40)
+
+    @classmethod
+    def preset(cls, name: str, **overrides) -> TrainConfig:
+        """A preset (demo_cpu, classroom_gpu, paper) with some settings changed."""
+        check_choice("preset", name, PRESETS)
+        return cls.make(**PRESETS[name] | overrides)
+
+    @classmethod
+    def make(cls, **settings) -> TrainConfig:
+        """TrainConfig(**settings), with a helpful error for an unknown setting."""
+        for name in settings:
+            check_choice("setting", name, [f.name for f in fields(cls)])
+        return cls(**settings)
+
+    def differences(self, other: TrainConfig) -> dict[str, tuple]:
+        """{setting: (ours, theirs)} where two configs differ."""
+        a, b = asdict(self), asdict(other)
+        return {k: (a[k], b[k]) for k in a if a[k] != b[k]}
+
+
+PRESETS = {
+    # One to ten seconds a run on a laptop.
+    "demo_cpu": dict(device="cpu"),
+    # CIFAR-10 within a lecture on one GPU: BN and the averaged parameters must keep pace with so short a run.
+    "classroom_gpu": dict(dataset="cifar10", num_labels=250, model="wrn-28-2", steps=20_000, batch_size=64, mu=7,
+                          strong_labelled=0.0, bn_momentum=0.05, ema_decay=0.999, device="cuda"),
+    # The canonical FixMatch protocol on CIFAR-10, as public implementations code it (the strategies on top).
+    "paper": dict(dataset="cifar10", num_labels=40, model="wrn-28-2", steps=2**20, batch_size=64, mu=7, threshold=0.95,
+                  lambda_u=1.0, strong_labelled=0.0, lr=0.03, momentum=0.9, weight_decay=5e-4, ema_decay=0.999,
+                  bn_momentum=0.001, log_every=1024),
+}

@@ -1,0 +1,294 @@
+"""Data as tensors in memory: `load_data` for the named sets and for image folders, `split` for your own tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import InputError, check_choice, check_range
+from .files import cache_dir, write_atomically
+from .seeding import generator
+
+EMBEDDED = ("mnist1d", "digits", "two_moons", "blobs")
+NAMES = (*EMBEDDED, "cifar10")
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class SSLData:
+    """One data set, split for semi-supervised learning.
+
+    Every x is a tensor of samples on the CPU: uint8 (N, C, H, W) images, float32 (N, C, L) signals or float32 (N, F)
+    points; every y is int64 (N,). The labelled samples are part of the unlabelled pool, as in FixMatch. The methods never see
+    `y_unlabelled`; it is there to measure pseudo-labels.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    x_labelled: Tensor
+    y_labelled: Tensor
+    x_unlabelled: Tensor
+    y_unlabelled: Tensor
+    x_val: Tensor
+    y_val: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    mean: Tensor  # (channels,) float32 of the training part, to normalise with
+    std: Tensor
+    flip: bool = False  # may a weak view mirror an image? Not where left and right mean something, as in digits
+    seed: int = 0
+
+    @property
+    def num_labels(self) -> int:
+        return len(self.y_labelled)
+
+    @property
+    def num_val(self) -> int:
+        return len(self.y_val)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return tuple(self.x_unlabelled.shape[1:])
+
+    @property
+    def kind(self) -> str:
+        """"image", "signal" or "points"."""
+        return {3: "image", 2: "signal", 1: "points"}[len(self.sample_shape)]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two splits apart: a hash of names, shapes and every label."""
+        h = hashlib.sha256(repr((self.name, self.classes, self.sample_shape, self.flip)).encode())
+        for part in (self.y_labelled, self.y_unlabelled, self.y_val, self.y_test, self.x_labelled):
+            h.update(part.numpy().tobytes())
+        return h.hexdigest()[:16]
+
+    def to(self, device: torch.device | str) -> SSLData:
+        """The same data with every tensor on `device`."""
+        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
+
+
+def load_data(name_or_path: str | os.PathLike = "mnist1d", num_labels: int | None = 20, *, num_val: int = 0,
+              seed: int = 0, root: str | os.PathLike | None = None, progress: bool = False) -> SSLData:
+    """Load and split a data set.
+
+    Args:
+        name_or_path: "mnist1d", "digits", "two_moons", "blobs", "cifar10", or a folder laid out as train/<class>/<image>
+            and test/<class>/<image>.
+        num_labels: labelled samples in all, the same number of every class; None keeps every label.
+        num_val: samples taken from the training part for choosing recipes; neither labelled nor in the unlabelled pool.
+        seed: chooses the labelled and the validation samples. The data and the test part do not depend on it.
+        root: where CIFAR-10 lies or goes; the cache folder by default.
+        progress: show bars while downloading or decoding.
+
+    Raises:
+        InputError: for an unknown name, a label count that does not fit, or a folder that is not such a data set.
+    """
+    name = str(name_or_path)
+    flip = False
+    if name == "mnist1d":
+        with np.load(Path(__file__).with_name("embedded") / "mnist1d.npz", allow_pickle=False) as f:
+            x, y, x_test, y_test = f["x"][:, None], f["y"], f["x_test"][:, None], f["y_test"]
+        classes = tuple("0123456789")
+    elif name == "digits":
+        x, y, x_test, y_test = _digits()
+        classes = tuple("0123456789")
+    elif name in ("two_moons", "blobs"):
+        x, y, x_test, y_test = _points(name)
+        classes = ("upper", "lower") if name == "two_moons" else ("a", "b", "c", "d")
+    elif name == "cifar10":
+        x, y, x_test, y_test, classes = _cifar10(Path(root) if root else cache_dir() / "cifar10", progress)
+        flip = True
+    elif Path(name).is_dir():
+        x, y, x_test, y_test, classes = load_folder(Path(name), progress)
+        flip = True
+    elif os.sep in name or "/" in name or Path(name).exists():
+        raise InputError(f"dataset={name!r} is not a folder; give one with train/<class>/ and test/<class>/, or one of "
+                         f"{', '.join(NAMES)}.")
+    else:
+        check_choice("dataset", name, (*NAMES, "a folder"))
+    tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in (x, y, x_test, y_test))
+    return split(name, *tensors, classes, num_labels=num_labels, num_val=num_val, seed=seed, flip=flip)
+
+
+def split(name: str, x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, classes: tuple[str, ...], *,
+          num_labels: int | None, num_val: int = 0, seed: int = 0, flip: bool = False) -> SSLData:
+    """Split your own tensors as `load_data` does: x uint8 images or float signals or points, y whole numbers from 0."""
+    check_range("seed", seed, 0, whole=True)
+    y, y_test = y.long(), y_test.long()
+    if len(classes) < 2:
+        raise InputError(f"{name!r} has {len(classes)} class; a classifier needs at least two.")
+    check_range("num_val", num_val, 0, max(0, len(y) - len(classes)), whole=True)
+    order = torch.randperm(len(y), generator=generator(seed, "validation"))
+    val, pool = order[:num_val], order[num_val:].sort().values
+    if not num_val:
+        x_pool, y_pool = x, y  # no copy
+    else:
+        x_pool, y_pool = x[pool], y[pool]
+    labelled = choose_labels(y_pool, len(classes), num_labels, generator(seed, "labels"))
+    some = x_pool[:: max(1, len(x_pool) // 5000)].float().transpose(0, 1).flatten(1)  # enough for a mean
+    return SSLData(name, tuple(classes), x_pool[labelled], y_pool[labelled], x_pool, y_pool, x[val], y[val],
+                   x_test, y_test, some.mean(1), some.std(1), flip, seed)
+
+
+def choose_labels(y: Tensor, num_classes: int, num_labels: int | None, g: torch.Generator) -> Tensor:
+    """Indices of `num_labels` samples of y, the same number from every class; every sample where num_labels is None."""
+    if num_labels is None:
+        return torch.arange(len(y))
+    check_range("num_labels", num_labels, 1, whole=True)
+    if num_labels % num_classes:
+        below = num_labels // num_classes * num_classes
+        near = f"{below} or {below + num_classes}" if below else f"{num_classes}"
+        raise InputError(f"num_labels={num_labels} does not divide evenly among {num_classes} classes; give {near}, say.")
+    each = num_labels // num_classes
+    members = [(y == c).nonzero().squeeze(1) for c in range(num_classes)]
+    fewest = min(map(len, members))
+    if each > fewest:
+        raise InputError(f"num_labels={num_labels} is more than there are: the rarest class has {fewest} training samples, "
+                         f"so give at most {fewest * num_classes}.")
+    return torch.cat([m[torch.randperm(len(m), generator=g)[:each]] for m in members])
+
+
+# --- embedded data ---------------------------------------------------------------------------------------------------
+
+
+def _digits():
+    """scikit-learn's 1,797 handwritten digits as uint8 (N, 1, 8, 8); 360 of them are the test set."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    x, y = load_digits(return_X_y=True)
+    x = np.round(x * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    x, x_test, y, y_test = train_test_split(x, y, test_size=360, stratify=y, random_state=0)
+    return x, y, x_test, y_test
+
+
+def _points(name: str):
+    """2,000 points, half of them the test set: float32 (N, 2)."""
+    from sklearn.datasets import make_blobs, make_moons
+
+    if name == "two_moons":
+        x, y = make_moons(2000, noise=0.12, random_state=0)
+    else:
+        x, y = make_blobs(2000, centers=[(-1, -1), (-1, 1), (1, -1), (1, 1)], cluster_std=0.45, random_state=0)
+    x = x.astype(np.float32)
+    return x[:1000], y[:1000], x[1000:], y[1000:]
+
+
+# --- CIFAR-10 and folders --------------------------------------------------------------------------------------------
+
+
+def _cifar10(root: Path, progress: bool):
+    """The official binary files through torchvision, downloaded once and verified."""
+    from torchvision.datasets import CIFAR10
+
+    try:
+        train, test = (CIFAR10(str(root), train=part, download=True) for part in (True, False))
+    except Exception as error:  # torchvision raises whatever its download met: URLError, RuntimeError, OSError, ...
+        raise InputError(
+            f"CIFAR-10 is not in {root} and could not be downloaded ({type(error).__name__}: {error}). Tried {CIFAR10.url}. "
+            f"Put cifar-10-python.tar.gz into that folder, or use images you have: --dataset FOLDER with train/<class>/ "
+            f"and test/<class>/ in it.") from error
+    x, x_test = (np.ascontiguousarray(d.data.transpose(0, 3, 1, 2)) for d in (train, test))
+    return x, np.array(train.targets), x_test, np.array(test.targets), tuple(train.classes)
+
+
+def load_folder(folder: Path, progress: bool = False):
+    """Decode an image folder once, in parallel, into a cache that is rebuilt when the folder changes.
+
+    Returns x, y, x_test, y_test as arrays (uint8 (N, 3, H, W) and int64) and the class names in alphabetical order.
+    """
+    parts = {part: _list_images(folder, part) for part in ("train", "test")}
+    classes = tuple(parts["train"])
+    if classes != tuple(parts["test"]):
+        odd = sorted(set(classes) ^ set(parts["test"]))
+        raise InputError(f"{folder}: class folders differ between train and test ({', '.join(odd)} only in one of them); "
+                         "give both the same class names.")
+    if len(classes) < 2:
+        raise InputError(f"{folder}: only one class ({classes[0]}); a classifier needs at least two class folders.")
+
+    stats = [(e.path, e.stat().st_size, e.stat().st_mtime_ns) for part in parts.values() for fs in part.values() for e in fs]
+    state = hashlib.sha256(repr(stats).encode()).hexdigest()
+    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    cache = cache_dir() / "folders" / f"{key}.npz"
+    arrays = _read_cache(cache, state)
+    if arrays is None:
+        arrays = {}
+        for part, by_class in parts.items():
+            files = [e.path for entries in by_class.values() for e in entries]
+            arrays[part] = _decode(files, f"decoding {part}", progress)
+        if arrays["train"].shape[1:] != arrays["test"].shape[1:]:
+            a, b = (arrays[p].shape[:1:-1] for p in ("train", "test"))
+            raise InputError(f"{folder}: train images are {a[0]}x{a[1]} pixels, test images {b[0]}x{b[1]}; resize them to one size.")
+        try:
+            write_atomically(cache, lambda f: np.savez(f, state=np.array(state), **arrays))
+        except OSError as error:
+            print(f"note: the decoded images could not be cached ({error}); the next start decodes them again.")
+    y, y_test = (np.repeat(np.arange(len(classes)), [len(fs) for fs in parts[p].values()]) for p in ("train", "test"))
+    return arrays["train"], y, arrays["test"], y_test, classes
+
+
+def _list_images(folder: Path, part: str) -> dict[str, list[os.DirEntry]]:
+    """{class: image files in name order}, classes in alphabetical order."""
+    where = folder / part
+    if not where.is_dir():
+        raise InputError(f"{folder} has no folder {part}/; lay it out as train/<class>/<image> and test/<class>/<image>.")
+    found = {}
+    for entry in sorted(os.scandir(where), key=lambda e: e.name):
+        if entry.is_dir() and not entry.name.startswith("."):
+            files = [e for e in os.scandir(entry.path) if Path(e.name).suffix.lower() in IMAGE_SUFFIXES]
+            if not files:
+                raise InputError(f"{entry.path} holds no images; allowed endings: {' '.join(sorted(IMAGE_SUFFIXES))}.")
+            found[entry.name] = sorted(files, key=lambda e: e.name)
+    if not found:
+        raise InputError(f"{where} holds no class folders with images; lay it out as {part}/<class>/<image>.")
+    return found
+
+
+def _read_cache(cache: Path, state: str) -> dict[str, np.ndarray] | None:
+    """The cached arrays, or None where there are none, they are damaged, or the folder has changed since."""
+    try:
+        with np.load(cache, allow_pickle=False) as f:
+            return {"train": f["train"], "test": f["test"]} if str(f["state"]) == state else None
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _decode(files: list[str], title: str, progress: bool) -> np.ndarray:
+    """uint8 (N, 3, H, W) of image files of one size; Pillow decodes outside the interpreter's lock, so threads help."""
+    from PIL import Image
+    from tqdm.auto import tqdm
+
+    def read(path: str) -> np.ndarray:
+        try:
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+        except Exception as error:  # Pillow has no common base class for a broken file
+            raise InputError(f"{path} is not a readable image ({type(error).__name__}: {error}); replace or remove it.") from error
+
+    shape = read(files[0]).shape
+    out = np.empty((len(files), *shape), np.uint8)
+
+    def read_into(i: int) -> None:
+        image = read(files[i])
+        if image.shape != shape:
+            raise InputError(f"{files[i]} is {image.shape[2]}x{image.shape[1]} pixels, {files[0]} is {shape[2]}x{shape[1]}; "
+                             "resize all images to one size.")
+        out[i] = image
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for _ in tqdm(pool.map(read_into, range(len(files))), title, len(files), unit=" images", disable=not progress):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return out

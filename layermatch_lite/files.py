@@ -1,0 +1,42 @@
+"""Files: where caches live, and writing so that nothing already saved is lost."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def cache_dir() -> Path:
+    """The folder for downloads and decoded images: $LAYERMATCH_CACHE, else the user's usual cache folder."""
+    if chosen := os.environ.get("LAYERMATCH_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    return Path(base) / "layermatch_lite"
+
+
+def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], None]) -> None:
+    """Call write(file) on a temporary file beside `path`, flush it to the disk, then rename it into place.
+
+    Whatever happens on the way, `path` holds either its old content or the new one, whole.
+    Raises OSError where the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as f:
+            write(f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,194 @@
+"""The networks. Each one is a feature extractor plus a linear classification layer:
+
+    model.features(x)   (N, D) features
+    model.classifier    nn.Linear(D, C)
+    model(x)            == model.classifier(model.features(x)), logits (N, C)
+
+The top-level children are the layers that tables and figures name: conv1, conv2, ..., fc, classifier.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import InputError, check_choice, check_range
+
+SLOPE = 0.1  # of every LeakyReLU, as in the FixMatch code base
+
+
+class Classifier(nn.Module):
+    """`features` followed by `classifier`; the models below define both."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))
+
+
+def _layer(linear_map: nn.Module, norm: nn.Module, *more: nn.Module) -> nn.Sequential:
+    return nn.Sequential(linear_map, norm, nn.LeakyReLU(SLOPE, inplace=True), *more)
+
+
+class MLP(Classifier):
+    """For points: (N, in_features) float through two hidden layers. D = hidden."""
+
+    def __init__(self, in_features: int = 2, hidden: int = 64, num_classes: int = 2, bn_momentum: float = 0.1):
+        super().__init__()
+        check_range("num_classes", num_classes, 2, whole=True)
+        self.fc1 = _layer(nn.Linear(in_features, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=bn_momentum))
+        self.fc2 = _layer(nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=bn_momentum))
+        self.classifier = nn.Linear(hidden, num_classes)
+        init_weights(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.fc2(self.fc1(x))
+
+
+class SmallCNN1d(Classifier):
+    """For signals: (N, in_channels, L) float, L >= 8, through three strided convolutions and a dense layer.
+
+    The convolutions wrap around (circular padding) and are averaged over four stretches of time, so any length
+    works. D = 2 width.
+    """
+
+    def __init__(self, in_channels: int = 1, width: int = 32, num_classes: int = 10, bn_momentum: float = 0.1,
+                 pool: int = 5):
+        super().__init__()
+        check_range("num_classes", num_classes, 2, whole=True)
+
+        def conv(i: int, o: int, k: int) -> nn.Sequential:
+            return _layer(nn.Conv1d(i, o, k, stride=2, padding=k // 2, bias=False),
+                          nn.BatchNorm1d(o, momentum=bn_momentum))
+
+        self.conv1 = conv(in_channels, width, 5)
+        self.conv2 = conv(width, width, 3)
+        self.conv3 = conv(width, width, 3)
+        self.pool = nn.AdaptiveAvgPool1d(pool)
+        self.fc = _layer(nn.Linear(pool * width, 2 * width, bias=False), nn.BatchNorm1d(2 * width, momentum=bn_momentum))
+        self.classifier = nn.Linear(2 * width, num_classes)
+        init_weights(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.fc(self.pool(self.conv3(self.conv2(self.conv1(x)))).flatten(1))
+
+
+class SmallCNN(Classifier):
+    """For images: (N, in_channels, H, W) float, H and W >= 4, through three convolutions. D = 4 width.
+
+    Images of more than 16 pixels are halved after each of the first two layers, smaller ones after the second.
+    """
+
+    def __init__(self, in_channels: int = 3, width: int = 32, num_classes: int = 10, bn_momentum: float = 0.1):
+        super().__init__()
+        check_range("num_classes", num_classes, 2, whole=True)
+
+        def conv(i: int, o: int) -> nn.Sequential:
+            return _layer(nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o, momentum=bn_momentum))
+
+        self.conv1 = conv(in_channels, width)
+        self.conv2 = conv(width, 2 * width)
+        self.conv3 = conv(2 * width, 4 * width)
+        self.classifier = nn.Linear(4 * width, num_classes)
+        init_weights(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        if x.shape[-1] > 16:
+            x = F.max_pool2d(x, 2)
+        x = F.max_pool2d(self.conv2(x), 2)
+        return self.conv3(x).mean(dim=(2, 3))
+
+
+class _Block(nn.Module):
+    """Pre-activation residual block; where the width changes, the shortcut is a 1x1 convolution."""
+
+    def __init__(self, i: int, o: int, stride: int, bn_momentum: float, activate_shortcut: bool):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(i, momentum=bn_momentum)
+        self.conv1 = nn.Conv2d(i, o, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(o, momentum=bn_momentum)
+        self.conv2 = nn.Conv2d(o, o, 3, padding=1, bias=False)
+        self.shortcut = nn.Identity() if i == o and stride == 1 else nn.Conv2d(i, o, 1, stride=stride, bias=False)
+        self.activate_shortcut = activate_shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.leaky_relu(self.bn1(x), SLOPE)
+        x = self.shortcut(h if self.activate_shortcut else x)
+        h = self.conv2(F.leaky_relu(self.bn2(self.conv1(h)), SLOPE))
+        return x + h
+
+
+class WideResNet(Classifier):
+    """WRN-depth-width (Zagoruyko and Komodakis 2016) as FixMatch uses it: (N, 3, H, W) float. D = 64 width.
+
+    LeakyReLU 0.1, BN momentum 0.001, the first block's shortcut activated, no dropout. The input is
+    32x32 in the protocol; other sizes work, since the last step is a mean over the image.
+    """
+
+    def __init__(self, depth: int = 28, width: int = 2, num_classes: int = 10, bn_momentum: float = 0.001,
+                 in_channels: int = 3):
+        super().__init__()
+        check_range("num_classes", num_classes, 2, whole=True)
+        check_range("width", width, 1, whole=True)
+        if depth < 10 or (depth - 4) % 6:
+            raise InputError(f"depth={depth!r} is not a WideResNet depth; give 6n + 4: 10, 16, 22, 28, ...")
+        widths = [16, 16 * width, 32 * width, 64 * width]
+
+        def group(i: int, o: int, stride: int, first: bool) -> nn.Sequential:
+            blocks = [_Block(i if n == 0 else o, o, stride if n == 0 else 1, bn_momentum, first and n == 0)
+                      for n in range((depth - 4) // 6)]
+            return nn.Sequential(*blocks)
+
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
+        self.block1 = group(widths[0], widths[1], 1, True)
+        self.block2 = group(widths[1], widths[2], 2, False)
+        self.block3 = group(widths[2], widths[3], 2, False)
+        self.bn = nn.BatchNorm2d(widths[3], momentum=bn_momentum)
+        self.classifier = nn.Linear(widths[3], num_classes)
+        init_weights(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.block3(self.block2(self.block1(self.conv1(x))))
+        return F.leaky_relu(self.bn(x), SLOPE).mean(dim=(2, 3))
+
+
+def init_weights(model: nn.Module, generator: torch.Generator | None = None) -> None:
+    """Draw every weight anew: He normal for convolutions and hidden layers, Xavier normal for the classifier.
+
+    Without a generator the draw comes from torch's global one, as PyTorch's own layers do.
+    """
+    for module in model.modules():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)) or (isinstance(module, nn.Linear) and module is not model.classifier):
+            nn.init.kaiming_normal_(module.weight, a=SLOPE, mode="fan_out", nonlinearity="leaky_relu", generator=generator)
+    nn.init.xavier_normal_(model.classifier.weight, generator=generator)
+    nn.init.zeros_(model.classifier.bias)
+
+
+def build_model(name: str, sample_shape: tuple[int, ...], num_classes: int, *, bn_momentum: float = 0.1,
+                generator: torch.Generator | None = None) -> Classifier:
+    """The model that a setting names, with weights drawn from `generator` and no trace in the global one.
+
+    Args:
+        name: "auto" (by the shape of a sample), "mlp", "small_cnn_1d", "small_cnn", or "wrn-DEPTH-WIDTH".
+        sample_shape: shape of one sample: (2,) a point, (1, 40) a signal, (3, 32, 32) an image.
+    """
+    dims = len(sample_shape)
+    by_dims = {1: "mlp", 2: "small_cnn_1d", 3: "small_cnn"}
+    if name == "auto":
+        name = by_dims[dims]
+    wrn = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
+    if not wrn:
+        check_choice("model", name, ("auto", *by_dims.values(), "wrn-28-2"))
+    if (dims != 3) if wrn else (name != by_dims[dims]):
+        raise InputError(f"model={name!r} does not fit samples of shape {tuple(sample_shape)}; use model='auto'.")
+    channels = sample_shape[0]
+    with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator; leave it as it was
+        if wrn:
+            model = WideResNet(int(wrn[1]), int(wrn[2]), num_classes, bn_momentum, channels)
+        else:
+            make = {"mlp": MLP, "small_cnn_1d": SmallCNN1d, "small_cnn": SmallCNN}[name]
+            model = make(channels, num_classes=num_classes, bn_momentum=bn_momentum)
+    init_weights(model, generator)
+    return model

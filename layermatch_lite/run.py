@@ -1,0 +1,170 @@
+"""A training run: everything it is made of, saved to and loaded from one file."""
+
+from __future__ import annotations
+
+import io
+import math
+import platform
+import statistics
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from .config import TrainConfig
+from .data import SSLData
+from .errors import InputError
+from .files import write_atomically
+from .models import build_model
+from .seeding import generator
+from .strategies import AvgClustering, warm_up
+
+FORMAT, VERSION = "layermatch_lite run", 1
+
+
+@dataclass
+class Run:
+    """One run, finished or not. `train` returns it; `Run.load` reads it back.
+
+    history holds one record per logged step: step, lr, loss_s, loss_u, mask_rate, pseudo_label_accuracy (of the labels
+    over the threshold), pseudo_label_counts (per class, of those), accuracy (test, EMA model), val_accuracy, and
+    layer_benefit where it was measured. Losses and rates are means over the steps since the record before.
+    """
+
+    config: TrainConfig
+    data: dict  # name, classes, sample_shape, num_labels, fingerprint
+    environment: dict  # device, threads, versions
+    model: nn.Module  # the weights that are trained
+    ema: AveragedModel  # their moving average; ema.module is what is evaluated
+    centers: AvgClustering | None
+    optimizer: torch.optim.Optimizer
+    schedule: LambdaLR
+    generators: dict[str, torch.Generator]
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, config: TrainConfig, data: dict, device: torch.device) -> Run:
+        """A run before its first step, with weights and random streams made from config.seed."""
+        model = build_model(config.model, tuple(data["sample_shape"]), len(data["classes"]),
+                            bn_momentum=config.bn_momentum, generator=generator(config.seed, "init")).to(device)
+        if device.type == "cuda" and len(data["sample_shape"]) == 3:
+            model = model.to(memory_format=torch.channels_last)
+        optimizer = sgd(model, config)
+        return cls(
+            config, data, environment(device), model, averaged_model(model, config.ema_decay),
+            AvgClustering(model.classifier, config.center_momentum) if config.switches.avg_clustering else None,
+            optimizer, LambdaLR(optimizer, lambda k: cosine_schedule(k, config.steps)),
+            {name: generator(config.seed, name, device) for name in ("labelled", "unlabelled", "probe")})
+
+    @property
+    def accuracy(self) -> float:
+        """On the test set, in [0, 1], of the EMA model at the last record; NaN before the first one."""
+        return self.history[-1]["accuracy"] if self.history else math.nan
+
+    @property
+    def median_accuracy(self) -> float:
+        """Median over the last 20 records: less at the mercy of the final step."""
+        return statistics.median(r["accuracy"] for r in self.history[-20:]) if self.history else math.nan
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.config.steps
+
+    @property
+    def just_logged(self) -> bool:
+        """Does the last record describe the current step?"""
+        return bool(self.history) and self.history[-1]["step"] == self.step
+
+    def due(self, every: int | None) -> bool:
+        """Is something due that happens every so many steps (None: never), and at the last one?"""
+        return every is not None and (self.step % every == 0 or self.finished)
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the run to one file, atomically. Raises InputError where the place cannot be written."""
+        content = {
+            "format": FORMAT, "version": VERSION, "config": asdict(self.config), "data": self.data,
+            "environment": self.environment, "step": self.step, "seconds": self.seconds, "history": self.history,
+            "state": {name: part.state_dict() for name, part in self._stateful().items()},
+            "generators": {name: g.get_state() for name, g in self.generators.items()},
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        try:
+            write_atomically(path, lambda f: f.write(buffer.getbuffer()))
+        except OSError as error:
+            raise InputError(f"{path} could not be written ({error.strerror or error}); what was saved there before is "
+                             "unharmed. Free some space, or choose another place.") from error
+
+    @classmethod
+    def load(cls, path: str | PathLike, device: torch.device | str = "cpu") -> Run:
+        """Read a run back. Never executes code from the file; raises InputError for anything but a run."""
+        try:
+            content = torch.load(path, map_location=device, weights_only=True)
+        except FileNotFoundError as error:
+            raise InputError(f"{path} does not exist; give the path of a saved run.") from error
+        except Exception as error:  # torch has no common class for a truncated, foreign or hostile file
+            raise InputError(f"{path} is not a whole run of layermatch_lite ({type(error).__name__}); it may be truncated or "
+                             "come from elsewhere. Use another copy, or train anew.") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputError(f"{path} is a file of PyTorch, but not a run of layermatch_lite; give one saved by `train`.")
+        if content.get("version") != VERSION:
+            raise InputError(f"{path} has format version {content.get('version')!r}, this package reads {VERSION}; use the "
+                             "package version that wrote it, or train anew.")
+        try:
+            run = cls.start(TrainConfig.make(**content["config"]), content["data"], torch.device(device))
+            for name, part in run._stateful().items():
+                part.load_state_dict(content["state"][name])
+            for name, g in run.generators.items():
+                g.set_state(content["generators"][name].cpu())
+            run.environment, run.history = content["environment"], content["history"]
+            run.step, run.seconds = content["step"], content["seconds"]
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path} is damaged ({error}); use another copy, or train anew.") from error
+        return run
+
+    def _stateful(self) -> dict:
+        parts = {"model": self.model, "ema": self.ema, "optimizer": self.optimizer, "schedule": self.schedule}
+        return parts if self.centers is None else parts | {"centers": self.centers}
+
+
+def environment(device: torch.device) -> dict:
+    """Where a run takes place: what must be the same for it to come out the same, bit for bit."""
+    from . import __version__
+
+    return {"device": str(device), "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else
+            platform.processor() or platform.machine(), "threads": torch.get_num_threads(), "python": platform.python_version(),
+            "torch": str(torch.__version__), "layermatch_lite": __version__}
+
+
+def sgd(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    """Nesterov SGD with weight decay on weights only: none on biases and BN (the parameters with one dimension)."""
+    weights = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    return torch.optim.SGD([{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+                           lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def cosine_schedule(k: int, steps: int) -> float:
+    """cos(7 pi k / 16 K), the factor of the learning rate at step k of K (FixMatch)."""
+    return math.cos(7 * math.pi * k / (16 * steps))
+
+
+def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
+    """EMA of the parameters with warm-up, min(decay, (1+t)/(10+t)); BN buffers are copied.
+
+    `AveragedModel` copies at its first update instead of averaging, so that one is spent on the initial weights.
+    """
+    @torch.no_grad()
+    def average(ema: list, current: list, updates: torch.Tensor) -> None:
+        weight = 1 - warm_up(decay, int(updates) - 1)
+        for e, p in zip(ema, current):
+            e.lerp_(p, weight)
+
+    ema = AveragedModel(model, multi_avg_fn=average)
+    ema.update_parameters(model)
+    return ema.eval()

@@ -1,0 +1,282 @@
+"""The training loop. `train_steps` is the loop, to be driven step by step; `train` runs it to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .augment import Views
+from .config import TrainConfig
+from .data import SSLData, load_data
+from .errors import InputError
+from .loss import PseudoLabelLoss, linear, masked_cross_entropy, pseudo_label_loss
+from .probe import layer_benefit
+from .run import Run, cosine_schedule
+from .strategies import gate
+
+
+class NonFiniteLoss(FloatingPointError):
+    """The loss became NaN or infinite; the message names the step, the learning rate and the last good values."""
+
+
+def train(config: TrainConfig | None = None, data: SSLData | None = None, *, save: str | PathLike | None = None,
+          resume: str | PathLike | None = None, progress: bool = False) -> Run:
+    """Train to the end and return the run.
+
+    Args:
+        config: the settings; may be left out when resuming.
+        data: your own split, or None to load what config.dataset names.
+        save: a new file, brought up to date at every record of the history.
+        resume: a saved run to go on with, in place; its history comes out as if it had never stopped.
+        progress: show a bar with the latest record.
+
+    Ctrl-C ends training early: the run comes back with every record so far, and the file holds the state at the last one.
+
+    Raises:
+        InputError: settings, data or files that do not fit. NonFiniteLoss: training diverged.
+    """
+    from tqdm.auto import tqdm
+
+    if save is not None and Path(save).exists():
+        raise InputError(f"{save} exists already and is kept; go on with it (resume), or choose another place.")
+    path = resume if save is None else save
+    run = None
+    with tqdm(unit=" steps", disable=not progress) as bar:
+        try:
+            for run in train_steps(config, data, resume=resume, progress=progress):
+                if path is not None and (run.step == 0 or run.just_logged):
+                    run.save(path)
+                bar.total = run.config.steps
+                bar.update(run.step - bar.n)
+                if run.just_logged:
+                    bar.set_postfix(accuracy=f"{run.accuracy:.3f}", refresh=False)
+        except KeyboardInterrupt:
+            if run is None:
+                raise
+    return run
+
+
+def train_steps(config: TrainConfig | None = None, data: SSLData | None = None, *,
+                resume: str | PathLike | None = None, progress: bool = False) -> Iterator[Run]:
+    """The loop. Yields the run before its first step and after every step; stop driving it whenever you like."""
+    run, data = prepare(config, data, resume, progress)
+    config, model, classifier, switches = run.config, run.model, run.model.classifier, run.config.switches
+    device = data.x_unlabelled.device
+    views = Views(data)
+    features = torch.compile(model.features) if config.compile else model.features
+    g_x, g_u = run.generators["labelled"], run.generators["unlabelled"]
+    N = config.mu * config.batch_size
+    meter = Meter(len(data.classes), device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(run.environment["threads"])  # sums come out the same only with as many threads
+    model.train()
+    try:
+        yield run
+        while run.step < config.steps:
+            started = time.perf_counter()
+            x, y = labelled_batch(data, views, config, g_x)
+            with autocast(device):
+                if switches.unlabelled:
+                    weak, strong, y_true = unlabelled_batch(data, views, N, g_u)
+                    z_x, z_weak, z_strong = features(torch.cat([x, weak, strong])).split([len(x), N, N])
+                else:
+                    z_x = features(x)
+
+            loss = L_s = F.cross_entropy(linear(z_x, classifier.weight, classifier.bias), y)
+            if switches.unlabelled:
+                out = pseudo_label_loss(z_weak, z_strong, classifier, threshold=config.threshold, centers=run.centers,
+                                        grad_relu="block" if switches.grad_relu == "gate" else switches.grad_relu,
+                                        labels_from=config.labels_from)
+                loss = L_s + config.lambda_u * out.loss
+                meter.add_pseudo_labels(out, y_true)
+            meter.add_losses(run.step, L_s, loss - L_s)
+
+            run.optimizer.zero_grad()
+            loss.backward()
+            if switches.grad_relu == "gate":
+                add_gated_gradient(classifier, z_strong, out, config.lambda_u)
+            run.optimizer.step()
+            run.schedule.step()
+            run.ema.update_parameters(model)
+            if run.centers is not None:
+                run.centers.update(classifier)
+
+            run.step += 1
+            if run.due(config.evaluate_every) or run.due(config.probe_every):
+                run.history.append(meter.read(run, N) | evaluate(run, data, views))
+                if run.due(config.probe_every):
+                    run.history[-1]["layer_benefit"] = measure_layer_benefit(run, data, views)
+            run.seconds += time.perf_counter() - started
+            yield run
+    finally:
+        torch.set_num_threads(threads)
+
+
+def labelled_batch(data: SSLData, views: Views, config: TrainConfig, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(B, ...) views and (B,) labels; the first share `strong_labelled` in the strong view. Drawn with replacement."""
+    i = torch.randint(len(data.x_labelled), (config.batch_size,), generator=g, device=g.device)
+    x, k = data.x_labelled[i], round(config.strong_labelled * config.batch_size)
+    return torch.cat([views.strong(x[:k], g), views.weak(x[k:], g)]), data.y_labelled[i]
+
+
+def unlabelled_batch(data: SSLData, views: Views, n: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """(n, ...) weak and strong views of the same samples, and their true labels, which only measurements may use."""
+    i = torch.randint(len(data.x_unlabelled), (n,), generator=g, device=g.device)
+    u = data.x_unlabelled[i]
+    return views.weak(u, g), views.strong(u, g), data.y_unlabelled[i]
+
+
+def add_gated_gradient(classifier: nn.Linear, z_strong: Tensor, out: PseudoLabelLoss, lambda_u: float) -> None:
+    """Grad-ReLU "gate": add gate(g_u, g_s) to the classifier's gradient.
+
+    Call it after the backward pass of L_s + lambda_u L_z: L_z does not reach the classifier, so its `.grad` is g_s.
+    """
+    parameters = list(classifier.parameters())
+    logits = linear(z_strong.detach(), classifier.weight, classifier.bias)
+    L_W = masked_cross_entropy(logits, out.labels, out.mask)
+    g_u = torch.cat([g.flatten() for g in torch.autograd.grad(lambda_u * L_W, parameters)])
+    g_s = torch.cat([p.grad.flatten() for p in parameters])
+    for p, g in zip(parameters, gate(g_u, g_s).split([p.numel() for p in parameters])):
+        p.grad += g.view_as(p)
+
+
+class Meter:
+    """Sums of what the steps since the last record produced, kept on the device and read once in a while."""
+
+    def __init__(self, num_classes: int, device: torch.device):
+        self.num_classes, self.device = num_classes, device
+        self.reset()
+
+    def reset(self) -> None:
+        self.steps = 0
+        self.losses = torch.zeros(2, device=self.device)
+        self.masked, self.right = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        self.counts = torch.zeros(self.num_classes, device=self.device)
+        self.first_bad = torch.full((), -1, device=self.device)
+
+    @torch.no_grad()
+    def add_losses(self, step: int, L_s: Tensor, L_u: Tensor) -> None:
+        losses = torch.stack([L_s, L_u])
+        bad = ~losses.isfinite().all() & (self.first_bad < 0)
+        self.first_bad = torch.where(bad, step, self.first_bad)
+        self.losses += losses
+        self.steps += 1
+
+    @torch.no_grad()
+    def add_pseudo_labels(self, out: PseudoLabelLoss, y_true: Tensor) -> None:
+        self.masked += out.mask.sum()
+        self.right += (out.mask & (out.labels == y_true)).sum()
+        self.counts.index_add_(0, out.labels, out.mask.to(self.counts.dtype))
+
+    def read(self, run: Run, n: int) -> dict:
+        """The part of a record that training itself yields; raises NonFiniteLoss; starts the next sums."""
+        if (bad := int(self.first_bad)) >= 0:
+            last = run.history[-1] if run.history else None
+            good = (f"at step {last['step']} they were {last['loss_s']:.4g} and {last['loss_u']:.4g}" if last
+                    else "there was no record before")
+            raise NonFiniteLoss(
+                f"the loss became NaN or infinite at step {bad} (learning rate {run.config.lr:g}, "
+                f"{run.config.lr * cosine_schedule(bad, run.config.steps):.4g} at that step); last good labelled and unlabelled "
+                f"losses: {good}. Try a smaller lr; what was saved before is unharmed.")
+        L_s, L_u = (self.losses / self.steps).tolist()
+        record = {"step": run.step, "lr": run.schedule.get_last_lr()[0], "loss_s": L_s, "loss_u": L_u}
+        if run.config.switches.unlabelled:
+            masked = float(self.masked)
+            record |= {"mask_rate": masked / (self.steps * n),
+                       "pseudo_label_accuracy": float(self.right) / masked if masked else None,
+                       "pseudo_label_counts": [int(c) for c in self.counts.tolist()]}
+        self.reset()
+        return record
+
+
+def evaluate(run: Run, data: SSLData, views: Views) -> dict:
+    """Accuracy of the EMA model on the test part, and on the validation part where there is one."""
+    result = {"accuracy": accuracy(run.ema.module, views, data.x_test, data.y_test)}
+    if data.num_val:
+        result["val_accuracy"] = accuracy(run.ema.module, views, data.x_val, data.y_val)
+    return result
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, views: Views, x: Tensor, y: Tensor, batch: int = 1000) -> float:
+    """Share of right predictions on samples without augmentation; the model must be in eval mode."""
+    with autocast(x.device):
+        right = sum((model(views.plain(xs)).argmax(dim=1) == ys).sum() for xs, ys in zip(x.split(batch), y.split(batch)))
+    return int(right) / len(y)
+
+
+def measure_layer_benefit(run: Run, data: SSLData, views: Views) -> list[dict]:
+    """`probe.layer_benefit` of the live model on batches as large as in training, drawn from a stream of its own."""
+    config, g = run.config, run.generators["probe"]
+    x, y = labelled_batch(data, views, config, g)
+    weak, strong, y_true = unlabelled_batch(data, views, config.mu * config.batch_size, g)
+    return layer_benefit(run.model, x, y, weak, strong, y_true, threshold=config.threshold, generator=g)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bf16 on a GPU that has it; elsewhere nothing changes. The losses leave it again (`loss.linear`)."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and torch.cuda.is_bf16_supported())
+
+
+def prepare(config: TrainConfig | None, data: SSLData | None, resume: str | PathLike | None,
+            progress: bool) -> tuple[Run, SSLData]:
+    """A new or a resumed run and its data on its device; raises InputError where they contradict each other."""
+    if resume is not None:
+        saved = Run.load(resume)
+        if config is not None and (changed := saved.config.differences(config)):
+            told = ", ".join(f"{k}={theirs!r} (saved: {ours!r})" for k, (ours, theirs) in changed.items())
+            raise InputError(f"{resume} was started with other settings: {told}. Leave them out to resume, or start anew.")
+        config = saved.config
+    elif config is None:
+        raise InputError("train needs a TrainConfig, or resume=PATH of a saved run.")
+    device = pick_device(config.device if resume is None else saved.environment["device"])
+    if data is None:
+        data = load_data(config.dataset, config.num_labels, num_val=config.num_val, seed=config.seed, progress=progress)
+    else:
+        check_agreement(config, data)
+    about = {"name": data.name, "classes": list(data.classes), "sample_shape": list(data.sample_shape),
+             "num_labels": data.num_labels, "fingerprint": data.fingerprint}
+    if resume is None:
+        run = Run.start(config, about, device)
+    else:
+        if saved.data != about:
+            raise InputError(f"{resume} was trained on another split of {saved.data['name']!r} than the one at hand "
+                             f"({saved.data['fingerprint']}, now {about['fingerprint']}); give it the data it had.")
+        run = Run.load(resume, device)
+    return run, data.to(device)
+
+
+def check_agreement(config: TrainConfig, data: SSLData) -> None:
+    """Own data and config must say the same."""
+    said = {"dataset": (config.dataset, data.name)}
+    if config.num_labels is not None:
+        said["num_labels"] = (config.num_labels, data.num_labels)
+    if config.num_val:
+        said["num_val"] = (config.num_val, data.num_val)
+    for name, (of_config, of_data) in said.items():
+        if of_config != of_data:
+            raise InputError(f"{name}={of_config!r} in the config, but the data have {of_data!r}; make them agree.")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a setting names, checked; "auto" takes CUDA, then MPS, then the CPU."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    usable = device is not None and available.get(device.type, False)
+    if usable and device.type == "cuda":
+        usable = (device.index or 0) < torch.cuda.device_count()
+    if not usable:
+        raise InputError(f"device={name!r} is not available here; choose from auto, "
+                         f"{', '.join(d for d, there in available.items() if there)}.")
+    return device
