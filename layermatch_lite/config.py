@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import NamedTuple
 
 from .errors import InputError, check_choice, check_range
@@ -26,39 +26,47 @@ METHODS = {
 }
 
 
+def setting(default, meaning: str):
+    """A dataclass field that carries its own help text, for `--help` and for readers."""
+    return field(default=default, metadata={"help": meaning})
+
+
 @dataclass(frozen=True)
 class TrainConfig:
-    """The settings of one run. The defaults are the recipe for the embedded data, on a CPU (preset `demo_cpu`)."""
+    """The settings of one run. The defaults are the recipe for the embedded data, on a CPU (preset `demo_cpu`).
 
-    dataset: str = "mnist1d"  # mnist1d, digits, two_moons, blobs, cifar10, or an image folder
-    num_labels: int | None = 20  # labelled samples in all, the same number per class; None: every label
-    num_val: int = 0  # training samples kept out for choosing recipes
+    Raises InputError for a value that is not allowed, and for settings that contradict each other.
+    """
 
-    method: str = "layermatch"  # supervised, fixmatch, grad_relu, avg_clustering, layermatch
-    grad_relu: str | None = None  # off, block, gate; None: as the method says
-    avg_clustering: bool | None = None  # None: as the method says
-    labels_from: str = "classifier"  # pseudo-labels from the classifier, or from the averaged "centers" (for study)
-    threshold: float = 0.95  # tau: least confidence of a pseudo-label that counts
-    lambda_u: float = 1.0  # weight of the unlabelled loss
-    center_momentum: float = 0.99  # m of the averaged centres
+    dataset: str = setting("mnist1d", "mnist1d, digits, two_moons, blobs, cifar10, or an image folder with train/<class>/ and test/<class>/")
+    num_labels: int | None = setting(20, "labelled samples in all, the same number per class; 'all' keeps every label")
+    num_val: int = setting(0, "training samples kept out of everything else, for choosing recipes")
 
-    batch_size: int = 64  # B: labelled samples per step
-    mu: int = 7  # unlabelled samples per labelled one; N = mu B
-    strong_labelled: float = 0.5  # share of each labelled batch that is seen in the strong view
+    method: str = setting("layermatch", "supervised, fixmatch, grad_relu, avg_clustering or layermatch")
+    grad_relu: str | None = setting(None, "pseudo-label gradient into the classifier: off, block or gate (default: as the method says)")
+    avg_clustering: bool | None = setting(None, "teach the features against averaged centres (default: as the method says)")
+    labels_from: str = setting("classifier", "pseudo-labels from the classifier, or from the averaged centers (to see why not)")
+    threshold: float = setting(0.95, "tau: least confidence of a pseudo-label that counts, 0 to 1")
+    lambda_u: float = setting(1.0, "weight of the unlabelled loss")
+    center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1")
 
-    steps: int = 600  # K
-    lr: float = 0.03  # at step 0; falls as cos(7 pi k / 16 K)
-    momentum: float = 0.9  # of SGD, Nesterov
-    weight_decay: float = 5e-4  # on weights only, not on BN and biases
-    ema_decay: float = 0.999  # of the averaged parameters that are evaluated; warms up
-    model: str = "auto"  # by the data: mlp, small_cnn_1d, small_cnn; or wrn-28-2
-    bn_momentum: float = 0.1  # BatchNorm's, in PyTorch's sense: the weight of the new batch
+    batch_size: int = setting(32, "B: labelled samples per step")
+    mu: int = setting(7, "unlabelled samples per labelled one; a step sees mu B of them")
+    strong_labelled: float = setting(0.5, "share of each labelled batch that is seen in the strong view, 0 to 1")
 
-    seed: int = 0  # label choice, initial weights, batches, views
-    log_every: int | None = None  # steps between two evaluations; None: 40 in a run
-    probe_every: int | None = None  # steps between two measurements of the layer benefit; None: never
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
-    compile: bool = False  # torch.compile the feature extractor
+    steps: int = setting(600, "K: optimizer steps")
+    lr: float = setting(0.03, "learning rate at step 0; falls as cos(7 pi k / 16 K)")
+    momentum: float = setting(0.9, "Nesterov momentum of SGD, below 1")
+    weight_decay: float = setting(5e-4, "on weights only, not on BN and biases")
+    ema_decay: float = setting(0.999, "decay of the averaged parameters that are evaluated (they warm up), below 1")
+    model: str = setting("auto", "mlp, small_cnn_1d, small_cnn or wrn-28-2; auto goes by the data")
+    bn_momentum: float = setting(0.1, "weight of the newest batch in BatchNorm's running statistics")
+
+    seed: int = setting(0, "chooses labels, initial weights, batches and views")
+    log_every: int | None = setting(None, "steps between two evaluations (default: 40 in a run)")
+    probe_every: int | None = setting(None, "steps between two measurements of the layer benefit (default: never)")
+    device: str = setting("auto", "cpu, cuda, cuda:1 or mps; auto takes the fastest there is")
+    compile: bool = setting(False, "torch.compile the feature extractor")
 
     def __post_init__(self):
         check_choice("method", self.method, METHODS)
@@ -82,6 +90,8 @@ class TrainConfig:
         for name in ("log_every", "probe_every"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), 1, whole=True)
+        if not METHODS[self.method].unlabelled and self.batch_size < 2:
+            raise InputError("batch_size=1 is too small for BatchNorm without unlabelled samples; give at least 2.")
         if not METHODS[self.method].unlabelled and (self.grad_relu or self.avg_clustering):
             raise InputError(f"method={self.method!r} has no unlabelled loss for grad_relu or avg_clustering to act on; "
                              "leave them out, or use method='fixmatch'.")

@@ -1,0 +1,44 @@
+# The only thing needed beforehand: Python 3.10 or newer with venv and pip. Choose one with `make PYTHON=python3.12 demo`.
+# Without an NVIDIA GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves 5 GB of CUDA libraries.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install demo lab test test-fast study figures lint clean
+
+help:
+	@echo "make demo       train three methods, print two tables, draw a figure (about a minute)"
+	@echo "make lab        open JupyterLab in notebooks/"
+	@echo "make test       run every test; make test-fast leaves out the slow ones"
+	@echo "make study      the comparison on fresh seeds behind the README (about 15 minutes)"
+	@echo "make figures    rebuild figures/ from the demo and the recorded study"
+	@echo "make lint       check the style"
+
+# Installed once, and again only when the lists of packages change.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed; try make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+install: .venv/installed
+
+demo: install
+	$(BIN)/python -m layermatch_lite demo
+
+lab: install
+	cd notebooks && ../$(BIN)/jupyter lab --ip=127.0.0.1
+
+test: install
+	$(BIN)/python -m pytest
+
+test-fast: install
+	$(BIN)/python -m pytest -m "not slow"
+
+study: install
+	$(BIN)/python benchmarks/study.py
+
+lint: install
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf .venv out

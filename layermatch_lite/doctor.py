@@ -1,0 +1,116 @@
+"""What is installed and what is missing; and filling every cache before a class."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import sys
+import time
+from pathlib import Path
+
+from .compare import usable_cores
+from .files import cache_dir
+
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "matplotlib", "seaborn", "ipywidgets",
+            "jupyterlab", "umap-learn", "tqdm")
+MEND = "python -m pip install -c constraints.txt -e ."
+
+
+def examine() -> int:
+    """Print the state of the installation; returns the number of things to mend, at most 1."""
+    missing = 0
+
+    def line(ok: bool, what: str, state: str, fix: str = "") -> None:
+        nonlocal missing
+        missing += not ok
+        print(f"{'ok ' if ok else '-> '} {what:14s} {state}" + (f"\n   {'':14s} fix: {fix}" if fix and not ok else ""))
+
+    version = sys.version_info
+    line(version >= (3, 10), "python", f"{platform.python_version()} on {platform.platform(terse=True)}",
+         "install Python 3.10 or newer")
+    for name in PACKAGES:
+        try:
+            line(True, name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            line(False, name, "not installed", MEND)
+    line(*_imports("torchvision"))
+    line(*_device())
+    line(*_widgets())
+    embedded = Path(__file__).with_name("embedded") / "mnist1d.npz"
+    line(embedded.exists(), "mnist1d", "shipped with the package" if embedded.exists() else f"{embedded} is missing", MEND)
+    cifar = cache_dir() / "cifar10" / "cifar-10-batches-py"
+    print(f"{'ok ' if cifar.is_dir() else '   '} {'cifar10':14s} "
+          + (f"in {cifar.parent}" if cifar.is_dir() else f"not in {cifar.parent}; --dataset cifar10 downloads it (170 MB), only if you want it"))
+    print(f"    {'cache':14s} {cache_dir()} (set LAYERMATCH_CACHE to move it)")
+    print("\nAll is well." if not missing else f"\n{missing} to mend, see the lines marked ->.")
+    return min(missing, 1)
+
+
+def _imports(name: str) -> tuple[bool, str, str, str]:
+    try:
+        importlib.import_module(name)
+        return True, f"import {name}", "works", ""
+    except Exception as error:  # a build for another torch raises RuntimeError, not ImportError
+        return (False, f"import {name}", f"fails: {error}".splitlines()[0],
+                "python -m pip install --force-reinstall torch torchvision (a matching pair)")
+
+
+def _device() -> tuple[bool, str, str, str]:
+    try:
+        import torch
+    except ImportError:
+        return False, "device", "unknown without torch", MEND
+    if torch.cuda.is_available():
+        bf16 = "" if torch.cuda.is_bf16_supported() else ", no bf16: trains in float32"
+        return True, "device", f"cuda: {torch.cuda.get_device_name()}{bf16}", ""
+    kind = "mps" if torch.backends.mps.is_available() else "cpu"
+    return True, "device", f"{kind}, {usable_cores()} cores (enough for everything but real CIFAR-10 training)", ""
+
+
+def _widgets() -> tuple[bool, str, str, str]:
+    """Is the JupyterLab side of ipywidgets in place, and does it fit the Python side?"""
+    extension = Path(sys.prefix, "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager/package.json")
+    try:
+        major = int(importlib.metadata.version("ipywidgets").split(".")[0])
+    except importlib.metadata.PackageNotFoundError:
+        return False, "widgets", "ipywidgets is not installed", MEND
+    if not extension.exists():
+        return False, "widgets", "JupyterLab's side is missing", "python -m pip install --force-reinstall jupyterlab_widgets"
+    if major < 8:
+        return False, "widgets", f"ipywidgets {major} is too old", "python -m pip install -U ipywidgets"
+    return True, "widgets", "JupyterLab's side is in place", ""
+
+
+def warm() -> None:
+    """Do once, now, everything that is slow the first time: numba's compilation, fonts, decoding."""
+    for what, job in (("data", _warm_data), ("fonts and figures", _warm_figures), ("UMAP and numba", _warm_umap)):
+        start = time.perf_counter()
+        print(f"warming {what} ...", end=" ", flush=True)
+        job()
+        print(f"{time.perf_counter() - start:.0f} s")
+
+
+def _warm_data() -> None:
+    from .data import EMBEDDED, load_data
+
+    for name in EMBEDDED:
+        load_data(name, None)
+
+
+def _warm_figures() -> None:
+    import io
+
+    import seaborn  # noqa: F401  its import is the slow part
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.subplots().set_title("warm")
+    figure.savefig(io.BytesIO())
+
+
+def _warm_umap() -> None:
+    import numpy as np
+    import umap
+
+    umap.UMAP(random_state=0, n_jobs=1).fit_transform(np.random.default_rng(0).normal(size=(200, 8)))

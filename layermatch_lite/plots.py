@@ -1,0 +1,85 @@
+"""Figures. Each function returns the figure and a one-sentence alt text made from the plotted data."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from os import PathLike
+
+from matplotlib.figure import Figure
+
+from .compare import NAMES, Outcome, by_method, early_and_late, layer_benefits
+from .files import write_atomically
+
+# Okabe and Ito's colours, told apart by people who do not see red and green, and a marker of its own for each method.
+STYLE = {
+    "supervised": ("#555555", "s"), "fixmatch": ("#D55E00", "o"), "grad_relu": ("#E69F00", "^"),
+    "avg_clustering": ("#009E73", "v"), "layermatch": ("#0072B2", "D"),
+}
+
+
+def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
+    """The demo's picture: test accuracy seed by seed, and what pseudo-labels do to each layer, early and late."""
+    figure = Figure(figsize=(13, 5.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
+    config = outcomes[0].config
+    figure.suptitle(f"{config.dataset}, {config.num_labels} labels, {config.steps} steps, "
+                    f"{len({o.config.seed for o in outcomes})} seeds", fontsize=15)
+    alt = f"{_draw_accuracy(left, outcomes)} {_draw_benefit(right, outcomes)}"
+    return figure, alt
+
+
+def _draw_accuracy(ax, outcomes: Sequence[Outcome]) -> str:
+    groups = by_method(outcomes)
+    for seed in {o.config.seed: None for o in outcomes}:
+        ax.plot([next(o.accuracy for o in g if o.config.seed == seed) for g in groups.values()], color="0.8", zorder=1)
+    for i, (method, group) in enumerate(groups.items()):
+        color, marker = STYLE[method]
+        scores = [o.accuracy for o in group]
+        mean = statistics.fmean(scores)
+        ax.scatter([i] * len(scores), scores, s=70, color=color, marker=marker, zorder=3, edgecolor="white")
+        ax.hlines(mean, i - 0.28, i + 0.28, color=color, linewidth=3, zorder=2)
+        ax.annotate(f"{mean:.3f}", (i + 0.3, mean), va="center", fontsize=13, color=color)
+    ax.set_xticks(range(len(groups)), [NAMES[m] for m in groups], fontsize=12)
+    ax.set_xlim(-0.5, len(groups) - 0.3)
+    ax.set_ylabel("test accuracy", fontsize=13)
+    ax.set_title("Accuracy: bar = mean, grey lines join a seed", fontsize=13)
+    ax.grid(axis="y", alpha=0.3)
+    means = ", ".join(f"{NAMES[m]} {statistics.fmean(o.accuracy for o in g):.3f}" for m, g in groups.items())
+    return f"Test accuracy, mean over seeds: {means}."
+
+
+def _draw_benefit(ax, outcomes: Sequence[Outcome]) -> str:
+    benefits = layer_benefits(outcomes)
+    table = early_and_late(benefits)
+    names = list(dict.fromkeys(benefits["layer"]))
+    bars = [(m, p) for m in by_method(outcomes) for p in ("early", "late") if ((table["method"] == m) & (table["phase"] == p)).any()]
+    width = 0.8 / max(1, len(bars))
+    parts = []
+    for k, (method, phase) in enumerate(bars):
+        t = table[(table["method"] == method) & (table["phase"] == phase)]
+        color, marker = STYLE[method]
+        for i, layer in enumerate(names):
+            values = t.loc[t["layer"] == layer, "benefit"]
+            x = i + (k - (len(bars) - 1) / 2) * width
+            ax.bar(x, values.mean(), width * 0.92, color=color if phase == "late" else "white", edgecolor=color,
+                   hatch="" if phase == "late" else "////", linewidth=1.5,
+                   label=f"{NAMES[method]}, {phase}" if i == 0 else None)
+            ax.scatter([x] * len(values), values, s=16, color="black", marker=marker, zorder=3)
+        last = t[t["layer"] == names[-1]]["benefit"].mean()
+        first = t[t["layer"] == names[0]]["benefit"].mean()
+        parts.append(f"{NAMES[method]} {phase} {first:+.2f} in {names[0]} and {last:+.2f} in {names[-1]}")
+    ax.axhline(0, color="black", linewidth=1)
+    ax.axhline(1, color="black", linewidth=1, linestyle=":")
+    ax.annotate("as good as true labels", (len(names) - 0.45, 1), va="bottom", ha="right", fontsize=11)
+    ax.set_xticks(range(len(names)), names, fontsize=12)
+    ax.set_ylabel("layer benefit", fontsize=13)
+    ax.set_title("What pseudo-labels do to each layer (below 0: harm)", fontsize=13)
+    ax.legend(fontsize=11, ncols=2)
+    ax.grid(axis="y", alpha=0.3)
+    return f"Mean layer benefit of pseudo-labels: {'; '.join(parts)}."
+
+
+def save(figure: Figure, path: str | PathLike) -> None:
+    """Write a figure as PNG, atomically and without a date in it, so that the same data give the same file."""
+    write_atomically(path, lambda f: figure.savefig(f, format="png", dpi=110, metadata={"Software": None}))
