@@ -134,9 +134,10 @@ def split(name: str, x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, class
     else:
         x_pool, y_pool = x[pool], y[pool]
     labelled = choose_labels(y_pool, len(classes), num_labels, generator(seed, "labels"))
-    some = x_pool[:: max(1, len(x_pool) // 5000)].float().transpose(0, 1).flatten(1)  # enough for a mean
+    some = x_pool[:: max(1, len(x_pool) // 5000)].transpose(0, 1).flatten(1).double()  # enough samples for a mean;
+    mean, std = some.mean(1).float(), some.std(1).float()  # in float64, so that it does not depend on the thread count
     return SSLData(name, tuple(classes), x_pool[labelled], y_pool[labelled], x_pool, y_pool, x[val], y[val],
-                   x_test, y_test, some.mean(1), some.std(1), flip, seed)
+                   x_test, y_test, mean, std, flip, seed)
 
 
 def choose_labels(y: Tensor, num_classes: int, num_labels: int | None, g: torch.Generator) -> Tensor:

@@ -1,0 +1,330 @@
+"""The loop: what it computes, that it repeats bit for bit, and that nothing is lost when it is stopped."""
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from layermatch_lite import (METHODS, PRESETS, AvgClustering, InputError, NonFiniteLoss, Run, TrainConfig, fixmatch_loss, gate,
+                             load_data, train, train_steps)
+from layermatch_lite.run import averaged_model
+from layermatch_lite.training import add_gated_gradient, pseudo_label_loss
+
+SMALL = TrainConfig(steps=12, batch_size=8, mu=2, log_every=4, probe_every=6, threshold=0.3, device="cpu")
+
+
+def weights(run):
+    return {name: {k: v for k, v in part.state_dict().items() if isinstance(v, torch.Tensor)}
+            for name, part in (("model", run.model), ("ema", run.ema))} | (
+        {"centers": {"weight": run.centers.weight, "bias": run.centers.bias}} if run.centers else {})
+
+
+def assert_same(a: Run, b: Run):
+    assert a.history == b.history and a.step == b.step
+    for part, tensors in weights(a).items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, weights(b)[part][name]), (part, name)
+
+
+# --- what it computes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_changes_every_weight(method):
+    start = next(train_steps(replace(SMALL, method=method)))
+    before = {k: v.clone() for k, v in start.model.named_parameters()}
+    run = train(replace(SMALL, method=method))
+    for name, p in run.model.named_parameters():
+        assert p.isfinite().all() and not torch.equal(p, before[name]), name
+    assert 0 <= run.accuracy <= 1 and run.history[-1]["step"] == 12
+
+
+def test_methods_differ_and_explicit_switches_override():
+    runs = {m: train(replace(SMALL, method=m)) for m in METHODS}
+    first = {m: r.model.conv1[0].weight for m, r in runs.items()}
+    for a in METHODS:
+        for b in METHODS:
+            assert a == b or not torch.equal(first[a], first[b]), (a, b)
+    as_switches = train(replace(SMALL, method="fixmatch", grad_relu="block", avg_clustering=True))
+    assert torch.equal(first["layermatch"], as_switches.model.conv1[0].weight)
+
+
+def test_methods_of_one_seed_share_labels_weights_and_labelled_views():
+    a, b = (next(train_steps(replace(SMALL, method=m))) for m in ("supervised", "layermatch"))
+    assert a.data == b.data
+    assert all(torch.equal(p, q) for p, q in zip(a.model.parameters(), b.model.parameters()))
+    assert torch.equal(a.generators["labelled"].get_state(), b.generators["labelled"].get_state())
+    train_a, train_b = train(a.config), train(b.config)
+    assert torch.equal(train_a.generators["labelled"].get_state(), train_b.generators["labelled"].get_state())
+
+
+def test_training_learns():
+    supervised = train(TrainConfig(dataset="blobs", num_labels=8, method="supervised", steps=60, device="cpu"))
+    layermatch = train(TrainConfig(dataset="blobs", num_labels=8, steps=60, device="cpu"))
+    assert supervised.accuracy > 0.8 and layermatch.accuracy > 0.8  # chance: 0.25
+    assert layermatch.history[-1]["mask_rate"] > 0
+
+
+def test_history_holds_what_it_promises():
+    run = train(replace(SMALL, num_val=100))
+    assert [r["step"] for r in run.history] == [4, 6, 8, 12]
+    for r in run.history:
+        assert {"lr", "loss_s", "loss_u", "mask_rate", "pseudo_label_accuracy", "pseudo_label_counts", "accuracy",
+                "val_accuracy"} <= set(r)
+        assert len(r["pseudo_label_counts"]) == 10
+        assert ("layer_benefit" in r) == (r["step"] in (6, 12))
+    steps_since = [4, 2, 2, 4]
+    for r, n in zip(run.history, steps_since):
+        assert sum(r["pseudo_label_counts"]) == pytest.approx(r["mask_rate"] * n * 16)
+
+
+def test_measuring_does_not_disturb_training():
+    a, b = train(replace(SMALL, probe_every=None)), train(replace(SMALL, probe_every=1, log_every=1))
+    assert all(torch.equal(p, q) for p, q in zip(a.model.parameters(), b.model.parameters()))
+    assert a.accuracy == b.accuracy
+
+
+def test_schedule_and_weight_decay():
+    run = next(train_steps(SMALL))
+    for k in range(SMALL.steps):
+        assert run.schedule.get_last_lr()[0] == pytest.approx(0.03 * math.cos(7 * math.pi * k / (16 * SMALL.steps)))
+        run.optimizer.step()
+        run.schedule.step()
+    decayed = {id(p) for group in run.optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    for module in run.model.modules():
+        if isinstance(module, (nn.Conv1d, nn.Linear)):
+            assert id(module.weight) in decayed and id(module.bias) not in decayed
+        if isinstance(module, nn.BatchNorm1d):
+            assert id(module.weight) not in decayed and id(module.bias) not in decayed
+
+
+def test_ema_warms_up_from_the_initial_weights_and_copies_buffers():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).double()
+    expected = [p.detach().clone() for p in model.parameters()]
+    ema = averaged_model(model, decay=0.6)
+    for t in range(30):
+        with torch.no_grad():
+            for p in model.parameters():
+                p += torch.randn_like(p)
+        model[1].running_mean += 1
+        ema.update_parameters(model)
+        d = min(0.6, (1 + t) / (10 + t))
+        expected = [d * e + (1 - d) * p.detach() for e, p in zip(expected, model.parameters())]
+        torch.testing.assert_close(list(ema.module.parameters()), expected, check_dtype=True, msg=lambda m: f"update {t}: {m}")
+        assert torch.equal(ema.module[1].running_mean, model[1].running_mean)
+
+
+def test_the_gate_in_a_training_step(g):
+    """The classifier's gradient is g_s + gate(g_u, g_s), the features' is FixMatch's, whatever the sign of alpha."""
+    signs = set()
+    for seed in range(20):
+        draw = lambda *s: torch.randn(*s, generator=g, dtype=torch.float64)
+        classifier = nn.Linear(6, 3).double()
+        nn.init.normal_(classifier.weight, generator=g)
+        z_x, y, z_weak, z_strong = draw(8, 6), torch.randint(3, (8,), generator=g), draw(20, 6), draw(20, 6).requires_grad_()
+        parameters = [classifier.weight, classifier.bias]
+        L_s = torch.nn.functional.cross_entropy(classifier(z_x), y)
+        plain = fixmatch_loss(z_weak, z_strong, classifier, threshold=0.5)
+        flat = lambda loss: torch.cat([t.flatten() for t in torch.autograd.grad(loss, parameters, retain_graph=True)])
+        g_s, g_u = flat(L_s), flat(0.7 * plain.loss)
+        g_z, = torch.autograd.grad(0.7 * plain.loss, z_strong)
+        out = pseudo_label_loss(z_weak, z_strong, classifier, threshold=0.5, grad_relu="block")
+        classifier.zero_grad()
+        (L_s + 0.7 * out.loss).backward()
+        add_gated_gradient(classifier, z_strong, out, lambda_u=0.7)
+        torch.testing.assert_close(torch.cat([p.grad.flatten() for p in parameters]), g_s + gate(g_u, g_s))
+        torch.testing.assert_close(z_strong.grad, g_z)
+        signs.add(bool(g_u @ g_s > 0))
+    assert signs == {True, False}, "the examples must cover both signs"
+
+
+# --- repeating and resuming ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["supervised", "layermatch"])
+def test_same_seed_same_result(method):
+    state = torch.random.get_rng_state()
+    a = train(replace(SMALL, method=method))
+    assert torch.equal(state, torch.random.get_rng_state()), "training leaves the global random state alone"
+    torch.manual_seed(99)
+    assert_same(a, train(replace(SMALL, method=method)))
+    other = train(replace(SMALL, method=method, seed=1))
+    assert other.history != a.history
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "supervised"}, {"method": "fixmatch", "grad_relu": "gate"}])
+def test_resumed_equals_uninterrupted(tmp_path, settings):
+    config = replace(SMALL, **settings)
+    whole = train(config)
+    path = tmp_path / "run.pt"
+    for run in train_steps(config):
+        if run.just_logged:
+            run.save(path)
+        if run.step == 7:
+            break
+    assert Run.load(path).step == 6
+    assert_same(train(resume=path), whole)
+    assert_same(Run.load(path), whole)
+
+
+def test_resuming_uses_the_recorded_thread_count(tmp_path):
+    before = torch.get_num_threads()
+    path = tmp_path / "run.pt"
+    try:
+        torch.set_num_threads(1)
+        whole = train(SMALL)
+        for run in train_steps(SMALL):
+            if run.step == 4:
+                run.save(path)
+                break
+        torch.set_num_threads(2)
+        assert_same(train(resume=path), whole)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_finished_run_resumes_to_itself(tmp_path):
+    path = tmp_path / "run.pt"
+    whole = train(SMALL, save=path)
+    assert_same(train(resume=path), whole)
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments(tmp_path):
+    """A process killed without warning, again and again, ends with the history of one that was left alone."""
+    path, moments = tmp_path / "run.pt", random.Random(0)
+    config = TrainConfig(steps=120, batch_size=8, mu=3, log_every=4, threshold=0.4, device="cpu")
+    start = ["--steps", "120", "--batch-size", "8", "--mu", "3", "--log-every", "4", "--threshold", "0.4", "--device", "cpu",
+             "--out", str(path)]
+    reached = []
+    for _ in range(4):
+        arguments = ["--resume", str(path)] if path.exists() else start
+        process = subprocess.Popen([sys.executable, "-m", "layermatch_lite", "train", *arguments],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        while process.poll() is None and not (path.exists() and path.stat().st_mtime_ns > before):
+            time.sleep(0.002)  # the clock starts when the process has written something
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        reached.append(Run.load(path).step)  # whatever the moment, the file is whole
+    assert reached == sorted(reached) and 0 < reached[-1] < 120, reached
+    subprocess.run([sys.executable, "-m", "layermatch_lite", "train", "--resume", str(path)], check=True, capture_output=True)
+    assert_same(Run.load(path), train(config))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_keeps_what_was_logged(tmp_path):
+    path = tmp_path / "run.pt"
+    command = [sys.executable, "-m", "layermatch_lite", "train", "--steps", "100000", "--log-every", "5", "--batch-size", "8",
+               "--mu", "2", "--device", "cpu", "--out", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not path.exists() or not Run.load(path).history:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in out and "Traceback" not in err
+    assert Run.load(path).history
+
+
+def test_an_interrupt_returns_the_run(monkeypatch):
+    from layermatch_lite import training
+
+    def interrupted(*args, **kwargs):
+        for run in train_steps(SMALL):
+            yield run
+            if run.step == 5:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train_steps", interrupted)
+    run = train(SMALL)
+    assert not run.finished and [r["step"] for r in run.history] == [4]
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_a_diverging_run_names_step_rate_and_last_values(tmp_path):
+    path = tmp_path / "run.pt"
+    config = TrainConfig(dataset="blobs", num_labels=8, method="supervised", model="mlp", lr=1e30, steps=40, log_every=2,
+                         device="cpu")
+    with pytest.raises(NonFiniteLoss, match=r"at step \d+ \(learning rate 1e\+30.*last good") as caught:
+        train(config, save=path)
+    assert "saved before is unharmed" in str(caught.value)
+    assert Run.load(path).step < 40
+
+
+@pytest.mark.parametrize("wrong, named", [
+    (dict(method="fixmtch"), "Did you mean 'fixmatch'"), (dict(threshold=1.01), "threshold=1.01"), (dict(threshold=-0.1), "-0.1"),
+    (dict(steps=0), "steps=0"), (dict(steps=-5), "-5"), (dict(batch_size=0), "batch_size=0"), (dict(mu=0), "mu=0"),
+    (dict(lr=0), "lr=0"), (dict(lr=-1.0), "lr=-1.0"), (dict(lr=float("nan")), "nan"), (dict(lr=float("inf")), "inf"),
+    (dict(momentum=1.0), "momentum"), (dict(ema_decay=1), "ema_decay"), (dict(center_momentum=-0.5), "center_momentum"),
+    (dict(num_labels=0), "num_labels=0"), (dict(grad_relu="blocked"), "Did you mean 'block'"), (dict(labels_from="x"), "labels_from"),
+    (dict(labels_from="centers", method="fixmatch"), "averaged centres"), (dict(method="supervised", grad_relu="block"), "no unlabelled"),
+    (dict(method="supervised", batch_size=1), "at least 2"), (dict(steps=1.5), "whole number"), (dict(strong_labelled=2.0), "2.0")])
+def test_wrong_settings(wrong, named):
+    with pytest.raises(InputError, match=named):
+        TrainConfig(**wrong)
+
+
+def test_unknown_setting_preset_and_device():
+    with pytest.raises(InputError, match="Did you mean 'threshold'"):
+        TrainConfig.make(treshold=0.9)
+    with pytest.raises(InputError, match="demo_cpu"):
+        TrainConfig.preset("demo")
+    with pytest.raises(InputError, match="toaster.*cpu"):
+        train(replace(SMALL, device="toaster"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets(name):
+    config = TrainConfig.preset(name, seed=3)
+    assert config.seed == 3 and config.method == "layermatch"
+
+
+def test_the_paper_preset_is_the_canonical_protocol():
+    c = TrainConfig.preset("paper")
+    assert (c.model, c.steps, c.batch_size, c.mu, c.threshold, c.lambda_u) == ("wrn-28-2", 2**20, 64, 7, 0.95, 1.0)
+    assert (c.lr, c.momentum, c.weight_decay, c.ema_decay, c.bn_momentum, c.strong_labelled) == (0.03, 0.9, 5e-4, 0.999, 0.001, 0)
+
+
+def test_own_data_must_agree_with_the_config():
+    data = load_data("digits", num_labels=40, num_val=200, seed=0)
+    config = replace(SMALL, dataset="digits", num_labels=40)
+    assert "val_accuracy" in train(config, data).history[-1]
+    for wrong, named in ((dict(dataset="mnist1d"), "dataset='mnist1d'.*'digits'"), (dict(num_labels=20), "num_labels=20.*40"),
+                         (dict(num_val=100), "num_val=100.*200")):
+        with pytest.raises(InputError, match=named):
+            train(replace(config, **wrong), data)
+
+
+def test_resuming_with_other_settings_or_data(tmp_path):
+    path = tmp_path / "run.pt"
+    train(SMALL, save=path)
+    with pytest.raises(InputError, match="lr=0.1"):
+        train(replace(SMALL, lr=0.1), resume=path)
+    with pytest.raises(InputError, match="another split"):
+        train(resume=path, data=load_data("mnist1d", 20, seed=8))
+    with pytest.raises(InputError, match="exists already"):
+        train(SMALL, save=path)
+    with pytest.raises(InputError, match="needs a TrainConfig"):
+        train()
+
+
+def test_centers_take_part_in_a_checkpoint(tmp_path):
+    run = train(replace(SMALL, center_momentum=0.5))
+    run.save(tmp_path / "run.pt")
+    loaded = Run.load(tmp_path / "run.pt")
+    assert isinstance(loaded.centers, AvgClustering) and loaded.centers.updates == 12
+    assert torch.equal(loaded.centers.weight, run.centers.weight)
+    assert not torch.equal(loaded.centers.weight, run.model.classifier.weight)
