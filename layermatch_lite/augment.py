@@ -268,18 +268,15 @@ def weak_signal(x: Tensor, g: Generator) -> Tensor:
 
 
 def strong_signal(x: Tensor, g: Generator) -> Tensor:
-    """Shift, stretch, scale, tilt, smooth noise and a gap: what a recorded signal may suffer."""
+    """Shift, stretch, scale, tilt, smooth noise and a gap: what a recorded signal of unit variance may suffer."""
     n, _, length = x.shape
-    x = warp(x, uniform(n, -S.shift, S.shift, x, g), 2 ** uniform(n, -S.stretch, S.stretch, x, g))
-    x = x * uniform(n, 1 - S.scale, 1 + S.scale, x, g).view(n, 1, 1)
+    x = warp(x, uniform(n, -length / 2, length / 2, x, g), 2 ** uniform(n, -0.2, 0.2, x, g))
+    x = x * uniform(n, 0.7, 1.3, x, g).view(n, 1, 1)
     ramp = torch.linspace(-1, 1, length, device=x.device)
-    x = x + uniform(n, -S.tilt, S.tilt, x, g).view(n, 1, 1) * ramp + S.noise * smooth_noise(x, g)
+    x = x + uniform(n, -0.8, 0.8, x, g).view(n, 1, 1) * ramp + 0.3 * smooth_noise(x, g)
     start = uniform(n, 0, length, x, g).view(n, 1, 1)
     time = torch.arange(length, device=x.device)
-    return x.masked_fill((time >= start) & (time < start + S.gap), 0.0)
-
-class S:
-    shift=8.; stretch=.2; scale=.3; tilt=.8; noise=.3; gap=6
+    return x.masked_fill((time >= start) & (time < start + 0.15 * length), 0.0)
 
 
 def jitter(x: Tensor, g: Generator, spread: float) -> Tensor:

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from .config import TrainConfig
+from .errors import check_range
 from .training import train_steps
 
 NAMES = {"supervised": "Supervised", "fixmatch": "FixMatch", "grad_relu": "Grad-ReLU", "avg_clustering": "Avg-Clustering",
@@ -52,6 +53,8 @@ def run_all(configs: Sequence[TrainConfig], *, workers: int | None = None, progr
     """
     from tqdm.auto import tqdm
 
+    if workers is not None:
+        check_range("workers", workers, 1, whole=True)
     context = multiprocessing.get_context("spawn")  # the same on every system, and safe beside threads
     done, stop = context.Queue(), context.Event()
     workers = min(workers or usable_cores(), len(configs))

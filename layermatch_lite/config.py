@@ -46,7 +46,7 @@ class TrainConfig:
     grad_relu: str | None = setting(None, "pseudo-label gradient into the classifier: off, block or gate (default: as the method says)")
     avg_clustering: bool | None = setting(None, "teach the features against averaged centres (default: as the method says)")
     labels_from: str = setting("classifier", "pseudo-labels from the classifier, or from the averaged centers (to see why not)")
-    threshold: float = setting(0.95, "tau: least confidence of a pseudo-label that counts, 0 to 1")
+    threshold: float = setting(0.8, "tau: least confidence of a pseudo-label that counts, 0 to 1")
     lambda_u: float = setting(1.0, "weight of the unlabelled loss")
     center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1")
 
@@ -134,7 +134,7 @@ PRESETS = {
     "demo_cpu": dict(device="cpu"),
     # CIFAR-10 within a lecture on one GPU: BN and the averaged parameters must keep pace with so short a run.
     "classroom_gpu": dict(dataset="cifar10", num_labels=250, model="wrn-28-2", steps=20_000, batch_size=64, mu=7,
-                          strong_labelled=0.0, bn_momentum=0.05, ema_decay=0.999, device="cuda"),
+                          strong_labelled=0.0, threshold=0.95, bn_momentum=0.05, ema_decay=0.999, device="cuda"),
     # The canonical FixMatch protocol on CIFAR-10, as public implementations code it (the strategies on top).
     "paper": dict(dataset="cifar10", num_labels=40, model="wrn-28-2", steps=2**20, batch_size=64, mu=7, threshold=0.95,
                   lambda_u=1.0, strong_labelled=0.0, lr=0.03, momentum=0.9, weight_decay=5e-4, ema_decay=0.999,

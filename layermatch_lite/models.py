@@ -27,8 +27,8 @@ class Classifier(nn.Module):
         return self.classifier(self.features(x))
 
 
-def _layer(linear_map: nn.Module, norm: nn.Module, *more: nn.Module) -> nn.Sequential:
-    return nn.Sequential(linear_map, norm, nn.LeakyReLU(SLOPE, inplace=True), *more)
+def _layer(linear_map: nn.Module, norm: nn.Module) -> nn.Sequential:
+    return nn.Sequential(linear_map, norm, nn.LeakyReLU(SLOPE, inplace=True))
 
 
 class MLP(Classifier):
@@ -47,31 +47,28 @@ class MLP(Classifier):
 
 
 class SmallCNN1d(Classifier):
-    """For signals: (N, in_channels, L) float, L >= 8, through three strided convolutions and a dense layer.
+    """For signals: (N, in_channels, L) float of any length through three convolutions and a dense layer. D = 2 width.
 
-    The convolutions wrap around (circular padding) and are averaged over four stretches of time, so any length
-    works. D = 2 width.
+    The maximum over time follows the convolutions: what was seen counts, not when.
     """
 
-    def __init__(self, in_channels: int = 1, width: int = 32, num_classes: int = 10, bn_momentum: float = 0.1,
-                 pool: int = 5):
+    def __init__(self, in_channels: int = 1, width: int = 32, num_classes: int = 10, bn_momentum: float = 0.1):
         super().__init__()
         check_range("num_classes", num_classes, 2, whole=True)
 
-        def conv(i: int, o: int, k: int) -> nn.Sequential:
-            return _layer(nn.Conv1d(i, o, k, stride=2, padding=k // 2, bias=False),
+        def conv(i: int, o: int, k: int, stride: int) -> nn.Sequential:
+            return _layer(nn.Conv1d(i, o, k, stride=stride, padding=k // 2, bias=False),
                           nn.BatchNorm1d(o, momentum=bn_momentum))
 
-        self.conv1 = conv(in_channels, width, 5)
-        self.conv2 = conv(width, width, 3)
-        self.conv3 = conv(width, width, 3)
-        self.pool = nn.AdaptiveAvgPool1d(pool)
-        self.fc = _layer(nn.Linear(pool * width, 2 * width, bias=False), nn.BatchNorm1d(2 * width, momentum=bn_momentum))
+        self.conv1 = conv(in_channels, width, 5, 1)
+        self.conv2 = conv(width, width, 3, 2)
+        self.conv3 = conv(width, width, 3, 2)
+        self.fc = _layer(nn.Linear(width, 2 * width, bias=False), nn.BatchNorm1d(2 * width, momentum=bn_momentum))
         self.classifier = nn.Linear(2 * width, num_classes)
         init_weights(self)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.fc(self.pool(self.conv3(self.conv2(self.conv1(x)))).flatten(1))
+        return self.fc(self.conv3(self.conv2(self.conv1(x))).amax(dim=2))
 
 
 class SmallCNN(Classifier):

@@ -210,10 +210,12 @@ def test_kill_9_at_random_moments(tmp_path):
         arguments = ["--resume", str(path)] if path.exists() else start
         process = subprocess.Popen([sys.executable, "-m", "layermatch_lite", "train", *arguments],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = path.stat().st_mtime_ns if path.exists() else 0
-        while process.poll() is None and not (path.exists() and path.stat().st_mtime_ns > before):
-            time.sleep(0.002)  # the clock starts when the process has written something
-        time.sleep(moments.uniform(0, 0.3))
+        seen, wanted = set(), moments.randint(3, 6)  # writes of this process to wait for
+        while process.poll() is None and len(seen) < wanted:
+            if path.exists():
+                seen.add(path.stat().st_mtime_ns)
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.05))
         process.kill()
         process.wait()
         reached.append(Run.load(path).step)  # whatever the moment, the file is whole

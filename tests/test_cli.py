@@ -1,0 +1,115 @@
+"""The command line as a user meets it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from layermatch_lite import Run
+from layermatch_lite.cli import main
+
+TINY = ["--dataset", "blobs", "--num-labels", "8", "--steps", "8", "--batch-size", "8"]
+
+
+def run(*arguments):
+    """Exit status of a command, whichever way it ends."""
+    try:
+        return main(list(arguments))
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.mark.slow
+def test_demo_prints_two_tables_and_draws_a_figure(tmp_path, capsys):
+    assert run("demo", "--steps", "16", "--batch-size", "8", "--threshold", "0.3", "--out", str(tmp_path / "out")) == 0
+    out = capsys.readouterr().out
+    for word in ("Supervised", "FixMatch", "LayerMatch", "seed by seed", "mask rate", "classifier", "FixMatch, early", "cannot rank"):
+        assert word in out
+    numbers = json.loads((tmp_path / "out" / "demo.json").read_text())
+    assert [(r["config"]["method"], r["config"]["seed"]) for r in numbers["runs"]] == [
+        (m, s) for s in range(3) for m in ("supervised", "fixmatch", "layermatch")]
+    assert f"{numbers['runs'][0]['history'][-1]['accuracy']:.3f}" in out
+    assert "Test accuracy, mean over seeds: Supervised 0." in numbers["alt"]
+    assert (tmp_path / "out" / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_saves_resumes_and_never_overwrites(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("train", *TINY, "--method", "fixmatch", "--threshold", "0.4", "--lr", "0.01", "--seed", "2", "--no-avg-clustering") == 0
+    path = tmp_path / "runs" / "blobs-fixmatch-8-labels-seed-2.pt"
+    c = Run.load(path).config
+    assert (c.method, c.threshold, c.lr, c.seed, c.steps, c.avg_clustering) == ("fixmatch", 0.4, 0.01, 2, 8, False)
+    assert "test accuracy" in capsys.readouterr().out
+    assert run("train", "--resume", str(path)) == 0
+    before = path.read_bytes()
+    assert run("train", *TINY, "--out", str(path)) == 1 and "exists already" in capsys.readouterr().err
+    assert run("train", "--resume", str(path), "--steps", "9") == 1 and "steps=9" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_train_with_every_label(tmp_path):
+    assert run("train", *TINY, "--num-labels", "all", "--method", "supervised", "--out", str(tmp_path / "run.pt")) == 0
+    assert Run.load(tmp_path / "run.pt").data["num_labels"] == 1000
+
+
+@pytest.mark.parametrize("arguments, named", [
+    (["train", "--method", "fixmach"], "'fixmach'"), (["train", "--num-labels", "15"], "15"), (["train", "--num-labels", "0"], "0"),
+    (["train", "--num-labels", "90000"], "90000"), (["train", "--threshold", "2"], "threshold=2.0"), (["train", "--steps", "0"], "steps=0"),
+    (["train", "--steps", "many"], "'many'"), (["train", "--lr", "-1"], "lr=-1.0"), (["train", "--batch-size", "-4"], "batch_size=-4"),
+    (["train", "--momentum", "1"], "momentum=1.0"), (["train", "--dataset", "imagenet"], "imagenet"),
+    (["train", "--dataset", "./nowhere"], "nowhere"), (["train", "--preset", "fast"], "fast"), (["train", "--no-such-setting", "1"], "no-such"),
+    (["train", "--resume", "missing.pt"], "missing.pt"), (["train", "--device", "tpu"], "tpu"), (["demo", "--seeds", "0"], "seeds=0"),
+    (["demo", "--workers", "0"], "workers=0"), (["demo", "--out", "/dev/null/out"], "/dev/null/out"),
+    (["train", "--out", "/dev/null/run.pt"], "/dev/null/run.pt"), ([], "required"), (["dance"], "dance")])
+def test_wrong_values_end_with_one_line(arguments, named, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) not in (0, None)
+    err = capsys.readouterr().err.strip().splitlines()
+    assert named in err[-1]
+    assert len([line for line in err if "steps/s" not in line]) == 1, err
+
+
+def test_diverging_ends_with_one_line(tmp_path, capsys):
+    assert run("train", *TINY, "--lr", "1e30", "--log-every", "1", "--out", str(tmp_path / "run.pt")) == 1
+    assert "NaN or infinite at step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["doctor"]])
+def test_help_teaches(command, capsys):
+    assert run(*command, "--help") == 0
+    out = capsys.readouterr().out
+    if command == ["train"]:
+        for option in ("--dataset", "--method", "--num-labels", "--steps", "--seed", "--batch-size", "--threshold", "--lr", "--resume",
+                       "--grad-relu", "--center-momentum", "--compile"):
+            assert option in out
+    assert len(out.splitlines()) > 4
+
+
+def test_doctor(capsys):
+    assert run("doctor") == 0
+    out = capsys.readouterr().out
+    for word in ("torch", "device", "widgets", "mnist1d", "cifar10", "All is well"):
+        assert word in out
+
+
+def test_doctor_names_what_is_missing(capsys, monkeypatch):
+    from layermatch_lite import doctor
+
+    monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
+    assert run("doctor") == 1
+    out = capsys.readouterr().out
+    assert "no-such-package not installed" in " ".join(out.split()) and "fix: python -m pip install" in out
+
+
+@pytest.mark.slow
+def test_doctor_warm(capsys):
+    assert run("doctor", "--warm") == 0
+    assert "UMAP and numba" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_module_and_script_are_the_same_program():
+    for program in ([sys.executable, "-m", "layermatch_lite"], ["layermatch-lite"]):
+        done = subprocess.run([*program, "train", "--method", "x"], capture_output=True, text=True)
+        assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,79 @@
+"""What holds the package together: its lists of dependencies, its imports, its public names."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import layermatch_lite
+
+ROOT = Path(__file__).parents[1]
+
+
+def pyproject():
+    text = (ROOT / "pyproject.toml").read_text()
+    block = lambda start: re.findall(r'^ {4}"([^"]+)"', text.split(start)[1].split("\n]")[0], re.MULTILINE)
+    return block("\ndependencies = ["), block("\ndev = [")
+
+
+def name_of(requirement):
+    return re.match(r"[A-Za-z0-9_-]+", requirement)[0].lower()
+
+
+def test_the_three_lists_agree():
+    """Every direct dependency has a range in pyproject and pins within it; environment.yml installs exactly these two files."""
+    from packaging.requirements import Requirement
+
+    direct = [Requirement(r) for part in pyproject() for r in part]
+    pins = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert {r.name for r in direct} == {p.name for p in pins}
+    for requirement in direct:
+        for python in ("3.10", "3.11", "3.12", "3.13", "3.14"):
+            versions = [next(iter(p.specifier)).version for p in pins if p.name == requirement.name
+                        and (p.marker is None or p.marker.evaluate({"python_version": python}))]
+            assert len(versions) == 1, f"{requirement.name} on Python {python}: {versions}"
+            assert versions[0] in requirement.specifier, requirement.name
+    environment = (ROOT / "environment.yml").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    assert "--constraint constraints.txt" in environment and "--editable .[dev]" in environment
+    assert "--constraint constraints.txt" in makefile and '--editable ".[dev]"' in makefile
+
+
+def test_what_is_installed_is_what_is_pinned():
+    from importlib.metadata import version
+
+    from packaging.requirements import Requirement
+
+    if Path(sys.prefix) != ROOT / ".venv":
+        pytest.skip("only the environment that `make` creates promises the pins")
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and line[0] != "#" and ((p := Requirement(line)).marker is None or p.marker.evaluate()):
+            assert version(p.name).split("+")[0] in p.specifier, line
+
+
+def test_import_is_light():
+    heavy = ("torchvision", "umap", "numba", "ipywidgets", "matplotlib", "seaborn", "pandas", "sklearn", "scipy.stats", "PIL")
+    code = f"import sys, layermatch_lite; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names():
+    for name in layermatch_lite.__all__:
+        thing = getattr(layermatch_lite, name)
+        assert not callable(thing) or thing.__doc__, name
+
+
+def test_the_library_trains_without_the_notebooks_packages():
+    """A GPU image may lack jupyter, widgets and UMAP."""
+    blocked = ("umap", "ipywidgets", "jupyterlab", "IPython", "mnist1d", "numba")
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({blocked!r}))  # None: importing it raises
+from layermatch_lite import TrainConfig, train
+print(train(TrainConfig(steps=2, batch_size=8, device="cpu"), progress=True).finished)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
