@@ -182,22 +182,27 @@ GREY_OPERATIONS = ("Identity", "Brightness", "Contrast", "Sharpness", "Rotate", 
 # --- image views -----------------------------------------------------------------------------------------------------
 
 
-def flip_and_crop(x: Tensor, g: Generator, *, pad: int, flip: bool) -> Tensor:
-    """FixMatch's weak view: mirror half of the images, then crop from a border reflected by `pad` pixels."""
+def flip_and_crop(x: Tensor, g: Generator, *, pad: int, flip: bool, reflect: bool = True) -> Tensor:
+    """FixMatch's weak view: mirror half of the images, then crop from a border widened by `pad` pixels.
+
+    The border is reflected, or repeats the edge where `reflect` is off: mirrored strokes would change a digit.
+    """
     n, c, h, w = x.shape
     dy = torch.randint(-pad, pad + 1, (n, 1), generator=g, device=x.device)
     dx = torch.randint(-pad, pad + 1, (n, 1), generator=g, device=x.device)
     mirrored = torch.rand(n, 1, generator=g, device=x.device) < 0.5
-    rows = _reflect(torch.arange(h, device=x.device) + dy, h)
-    cols = _reflect(torch.arange(w, device=x.device) + dx, w)
+    rows = _border(torch.arange(h, device=x.device) + dy, h, reflect)
+    cols = _border(torch.arange(w, device=x.device) + dx, w, reflect)
     if flip:
         cols = torch.where(mirrored, w - 1 - cols, cols)
     source = (rows.unsqueeze(2) * w + cols.unsqueeze(1)).view(n, 1, h * w)
     return x.reshape(n, c, h * w).gather(2, source.expand(n, c, h * w)).view(n, c, h, w)
 
 
-def _reflect(index: Tensor, size: int) -> Tensor:
-    """Indices beyond an edge bounce back from it: -1 -> 1, size -> size - 2."""
+def _border(index: Tensor, size: int, reflect: bool) -> Tensor:
+    """Indices beyond an edge bounce back from it (-1 -> 1, size -> size - 2), or stay at it."""
+    if not reflect:
+        return index.clamp(0, size - 1)
     index = index.abs()
     return torch.where(index >= size, 2 * (size - 1) - index, index)
 
@@ -291,7 +296,8 @@ class Views:
     """The views of one data set: `plain(x)`, `weak(x, g)`, `strong(x, g)`.
 
     Each takes a batch as the data set stores it and returns normalised float32 of the same shape. A strong view of an
-    image starts from a weak one of its own; side lengths scale the recipe (32 pixels: crop 4, cutout 16).
+    image starts from a weak one of its own; side lengths scale the recipe (32 pixels: crop 4, cutout 16). Grey images
+    are taken for drawings: no colour operations, edges repeated instead of reflected, a smaller cutout.
     """
 
     def __init__(self, data):
@@ -310,10 +316,11 @@ class Views:
 
     def strong(self, x: Tensor, g: Generator) -> Tensor:
         if self.kind == "image":
-            operations = COLOR_OPERATIONS if x.shape[1] == 3 else GREY_OPERATIONS
-            return self.plain(cutout(rand_augment(self._crop(x, g), g, operations), g, x.shape[3] // 2))
+            colour, side = x.shape[1] == 3, x.shape[3]
+            x = rand_augment(self._crop(x, g), g, COLOR_OPERATIONS if colour else GREY_OPERATIONS)
+            return self.plain(cutout(x, g, side // 2 if colour else side // 3))
         x = self.plain(x)
         return strong_signal(x, g) if self.kind == "signal" else jitter(x, g, 0.3)
 
     def _crop(self, x: Tensor, g: Generator) -> Tensor:
-        return flip_and_crop(x, g, pad=max(1, x.shape[3] // 8), flip=self.flip)
+        return flip_and_crop(x, g, pad=max(1, x.shape[3] // 8), flip=self.flip, reflect=x.shape[1] == 3)

@@ -51,7 +51,7 @@ def run_all(configs: Sequence[TrainConfig], *, workers: int | None = None, progr
 
     Ctrl-C (or a kernel interrupt) stops all of them within a step and raises KeyboardInterrupt.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     if workers is not None:
         check_range("workers", workers, 1, whole=True)

@@ -266,7 +266,7 @@ def _read_cache(cache: Path, state: str) -> dict[str, np.ndarray] | None:
 def _decode(files: list[str], title: str, progress: bool) -> np.ndarray:
     """uint8 (N, 3, H, W) of image files of one size; Pillow decodes outside the interpreter's lock, so threads help."""
     from PIL import Image
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     def read(path: str) -> np.ndarray:
         try:

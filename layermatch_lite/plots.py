@@ -6,16 +6,55 @@ import statistics
 from collections.abc import Sequence
 from os import PathLike
 
+import torch
 from matplotlib.figure import Figure
 
+from .augment import Views
 from .compare import NAMES, Outcome, by_method, early_and_late, layer_benefits
+from .data import SSLData
 from .files import write_atomically
+from .seeding import generator
 
 # Okabe and Ito's colours, told apart by people who do not see red and green, and a marker of its own for each method.
 STYLE = {
     "supervised": ("#555555", "s"), "fixmatch": ("#D55E00", "o"), "grad_relu": ("#E69F00", "^"),
     "avg_clustering": ("#009E73", "v"), "layermatch": ("#0072B2", "D"),
 }
+
+
+def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
+    """One labelled sample of up to six classes: as it is, in two weak views and in two strong ones."""
+    g, views = generator(seed, "figure"), Views(data)
+    shown = range(min(6, len(data.classes)))
+    x = torch.stack([data.x_labelled[data.y_labelled == c][0] for c in shown])
+    columns = {"sample": views.plain(x), "weak": views.weak(x, g), "weak again": views.weak(x, g),
+               "strong": views.strong(x, g), "strong again": views.strong(x, g)}
+    figure = Figure(figsize=(12, 1.25 * len(shown) + 0.6), layout="constrained")
+    axes = figure.subplots(len(shown), len(columns), sharex=data.kind != "points", sharey=True, squeeze=False)
+    for j, (title, batch) in enumerate(columns.items()):
+        axes[0, j].set_title(title, fontsize=13)
+        for i, sample in enumerate(batch):
+            _draw_sample(axes[i, j], sample, data, PHASES[j])
+    for i, c in enumerate(shown):
+        axes[i, 0].set_ylabel(data.classes[c], fontsize=13, rotation=0, ha="right", va="center")
+    moved = {k: float((columns[k] - columns["sample"]).abs().mean()) for k in ("weak", "strong")}
+    return figure, (f"One sample of {len(shown)} classes of {data.name} with two weak and two strong views each; a weak view "
+                    f"differs from its sample by {moved['weak']:.2f} on average, a strong one by {moved['strong']:.2f}.")
+
+
+PHASES = ("black", "#0072B2", "#0072B2", "#D55E00", "#D55E00")
+
+
+def _draw_sample(ax, sample: torch.Tensor, data: SSLData, color: str) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if data.kind == "signal":
+        ax.plot(sample[0], color=color, linewidth=2)
+    elif data.kind == "points":
+        ax.scatter(*sample[:2], color=color)
+    else:
+        image = (sample * data.std.view(-1, 1, 1) + data.mean.view(-1, 1, 1)) / 255
+        ax.imshow(image.permute(1, 2, 0).clamp(0, 1).squeeze(2), cmap="gray", vmin=0, vmax=1)
 
 
 def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:

@@ -30,8 +30,9 @@ class Run:
     """One run, finished or not. `train` returns it; `Run.load` reads it back.
 
     history holds one record per logged step: step, lr, loss_s, loss_u, mask_rate, pseudo_label_accuracy (of the labels
-    over the threshold), pseudo_label_counts (per class, of those), accuracy (test, EMA model), val_accuracy, and
-    layer_benefit where it was measured. Losses and rates are means over the steps since the record before.
+    over the threshold), confident_half_accuracy (of the more confident half of each batch's labels, whatever the threshold:
+    for comparing methods at equal mask rate), pseudo_label_counts (per class, of those over the threshold), accuracy (test,
+    EMA model), val_accuracy, and layer_benefit where it was measured. Losses and rates are means over the steps since the record before.
     """
 
     config: TrainConfig

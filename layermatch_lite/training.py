@@ -41,7 +41,7 @@ def train(config: TrainConfig | None = None, data: SSLData | None = None, *, sav
     Raises:
         InputError: settings, data or files that do not fit. NonFiniteLoss: training diverged.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     if save is not None and Path(save).exists():
         raise InputError(f"{save} exists already and is kept; go on with it (resume), or choose another place.")
@@ -156,7 +156,7 @@ class Meter:
     def reset(self) -> None:
         self.steps = 0
         self.losses = torch.zeros(2, device=self.device)
-        self.masked, self.right = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        self.masked, self.right, self.right_half = torch.zeros(3, device=self.device).unbind()
         self.counts = torch.zeros(self.num_classes, device=self.device)
         self.first_bad = torch.full((), -1, device=self.device)
 
@@ -170,8 +170,10 @@ class Meter:
 
     @torch.no_grad()
     def add_pseudo_labels(self, out: PseudoLabelLoss, y_true: Tensor) -> None:
+        right = out.labels == y_true
         self.masked += out.mask.sum()
-        self.right += (out.mask & (out.labels == y_true)).sum()
+        self.right += (out.mask & right).sum()
+        self.right_half += right[out.confidence.topk(len(right) // 2).indices].sum()
         self.counts.index_add_(0, out.labels, out.mask.to(self.counts.dtype))
 
     def read(self, run: Run, n: int) -> dict:
@@ -190,6 +192,7 @@ class Meter:
             masked = float(self.masked)
             record |= {"mask_rate": masked / (self.steps * n),
                        "pseudo_label_accuracy": float(self.right) / masked if masked else None,
+                       "confident_half_accuracy": float(self.right_half) / (self.steps * (n // 2)) if n > 1 else None,
                        "pseudo_label_counts": [int(c) for c in self.counts.tolist()]}
         self.reset()
         return record

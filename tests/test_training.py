@@ -80,6 +80,7 @@ def test_history_holds_what_it_promises():
         assert {"lr", "loss_s", "loss_u", "mask_rate", "pseudo_label_accuracy", "pseudo_label_counts", "accuracy",
                 "val_accuracy"} <= set(r)
         assert len(r["pseudo_label_counts"]) == 10
+        assert 0 <= r["confident_half_accuracy"] <= 1
         assert ("layer_benefit" in r) == (r["step"] in (6, 12))
     steps_since = [4, 2, 2, 4]
     for r, n in zip(run.history, steps_since):

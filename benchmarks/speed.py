@@ -1,0 +1,131 @@
+"""Speed and memory: what the README quotes.
+
+    python benchmarks/speed.py [--out FILE]
+
+Times on a shared machine are noisy, so everything that is compared is measured in turns within one run and given as
+a ratio. Nothing here is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import torch
+
+from layermatch_lite import TrainConfig, train_steps
+from layermatch_lite.augment import GRAY_FILL, Views
+from layermatch_lite.compare import usable_cores
+from layermatch_lite.data import split
+from layermatch_lite.files import write_atomically
+
+
+def import_time(turns: int = 7) -> dict:
+    """Seconds of `import torch` and of `import layermatch_lite`, each in fresh processes, in turns."""
+    def one(module: str) -> float:
+        code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+        return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+    one("layermatch_lite")  # warm the disk
+    pairs = [(one("torch"), one("layermatch_lite")) for _ in range(turns)]
+    ours, torchs = statistics.median(b for _, b in pairs), statistics.median(a for a, _ in pairs)
+    return {"torch_s": torchs, "layermatch_lite_s": ours, "ratio": ours / torchs}
+
+
+def step_cost(turns: int = 60, block: int = 5) -> dict:
+    """Milliseconds of a training step per method, in alternating blocks, and LayerMatch's ratio to FixMatch."""
+    config = TrainConfig(device="cpu", steps=10**6, log_every=10**6)
+    loops = {m: train_steps(replace(config, method=m)) for m in ("fixmatch", "layermatch")}
+    times = {m: [] for m in loops}
+    for turn in range(turns + 3):
+        for method, loop in loops.items():
+            start = time.perf_counter()
+            for _ in range(block):
+                next(loop)
+            if turn >= 3:
+                times[method].append((time.perf_counter() - start) / block * 1e3)
+    ratios = [b / a for a, b in zip(times["fixmatch"], times["layermatch"])]
+    return {**{f"{m}_ms": statistics.median(t) for m, t in times.items()}, "ratio": statistics.median(ratios)}
+
+
+def augmentation(n: int = 480, turns: int = 5) -> dict:
+    """Milliseconds per 32x32 colour image for a weak and a strong view, on one core: ours against a PIL pipeline per image."""
+    import numpy as np
+    from PIL import Image
+    from torchvision import transforms as T
+
+    g = torch.Generator().manual_seed(0)
+    x = torch.nn.functional.interpolate(torch.rand(n, 3, 8, 8, generator=g), size=32, mode="bilinear").mul(255).to(torch.uint8)
+    y = torch.arange(n) % 2
+    views = Views(split("images", x, y, x, y, ("a", "b"), num_labels=2, flip=True))
+
+    def cutout(image: Image.Image) -> Image.Image:
+        array = np.array(image)
+        top, left = (max(0, int(c)) for c in np.random.uniform(0, 32, 2) - 8)
+        array[top:top + 16, left:left + 16] = GRAY_FILL
+        return Image.fromarray(array)
+
+    flip_crop = [T.RandomHorizontalFlip(), T.RandomCrop(32, 4, padding_mode="reflect")]
+    tensor = [T.ToTensor(), T.Normalize((0.5,) * 3, (0.25,) * 3)]
+    weak, strong = T.Compose(flip_crop + tensor), T.Compose([*flip_crop, T.RandAugment(2, 10), T.Lambda(cutout), *tensor])
+    images = [Image.fromarray(i.permute(1, 2, 0).numpy()) for i in x]
+
+    def clock(job) -> float:
+        start = time.perf_counter()
+        job()
+        return (time.perf_counter() - start) / n * 1e3
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pairs = [(clock(lambda: (views.weak(x, g), views.strong(x, g))), clock(lambda: [(weak(i), strong(i)) for i in images]))
+             for _ in range(turns + 1)][1:]
+    torch.set_num_threads(threads)
+    return {"ours_ms": statistics.median(a for a, _ in pairs), "pil_ms": statistics.median(b for _, b in pairs),
+            "times_faster": statistics.median(b / a for a, b in pairs)}
+
+
+def demo() -> dict:
+    """Wall time of the default demo, and its peak memory beyond that of a process that has imported torch."""
+    code = "import torch, psutil; print(psutil.Process().memory_full_info().pss)"
+    torch_alone = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    with tempfile.TemporaryDirectory() as out:
+        start = time.perf_counter()
+        process = psutil.Popen([sys.executable, "-m", "layermatch_lite", "demo", "--out", out], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+        peak = 0
+        while process.poll() is None:
+            try:
+                peak = max(peak, sum(p.memory_full_info().pss for p in [process, *process.children(recursive=True)]))
+            except psutil.Error:
+                pass
+            time.sleep(0.2)
+    return {"seconds": time.perf_counter() - start, "peak_beyond_torch_mb": (peak - torch_alone) / 1e6, "cores": usable_cores()}
+
+
+PARTS = {"import": import_time, "step": step_cost, "augmentation": augmentation, "demo": demo}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--out", type=Path, default=Path(__file__).with_name("results") / "speed.json")
+    out = arguments.parse_args().out
+    result = {"machine": f"{usable_cores()} cores, {platform.machine()}, {platform.system()}", "python": platform.python_version(),
+              "torch": str(torch.__version__), "load": os.getloadavg()[0]}
+    for name, measure in PARTS.items():
+        result[name] = measure()
+        print(f"{name:13s}", "  ".join(f"{k} {v:.3g}" for k, v in result[name].items()), flush=True)
+    write_atomically(out, lambda f: f.write(json.dumps(result, indent=1).encode()))
+
+
+if __name__ == "__main__":
+    main()
