@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo lab test test-fast study figures lint clean
+.PHONY: help install demo lab test test-fast study figures notebooks bench lint clean
 
 help:
 	@echo "make demo       train three methods, print two tables, draw a figure (about a minute)"
@@ -11,6 +11,8 @@ help:
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
 	@echo "make study      the comparison on fresh seeds behind the README (about 15 minutes)"
 	@echo "make figures    rebuild figures/ from the demo and the recorded study"
+	@echo "make notebooks  run every notebook and keep its outputs"
+	@echo "make bench      measure speed and memory"
 	@echo "make lint       check the style"
 
 # Installed once, and again only when the lists of packages change.
@@ -36,6 +38,15 @@ test-fast: install
 
 study: install
 	$(BIN)/python benchmarks/study.py
+
+figures: install
+	$(BIN)/python benchmarks/figures.py
+
+notebooks: install
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+bench: install
+	$(BIN)/python benchmarks/speed.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ class TrainConfig:
     center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1")
 
     batch_size: int = setting(32, "B: labelled samples per step")
-    mu: int = setting(7, "unlabelled samples per labelled one; a step sees mu B of them")
+    mu: int = setting(4, "unlabelled samples per labelled one; a step sees mu B of them")
     strong_labelled: float = setting(0.5, "share of each labelled batch that is seen in the strong view, 0 to 1")
 
     steps: int = setting(600, "K: optimizer steps")

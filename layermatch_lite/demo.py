@@ -12,6 +12,7 @@ from pathlib import Path
 from . import plots
 from .compare import (Outcome, accuracy_table, as_record, benefit_table, paired, paired_differences, run_all, spread)
 from .config import TrainConfig
+from .data import load_data
 from .errors import InputError, check_range
 from .files import write_atomically
 
@@ -23,6 +24,7 @@ def run_demo(config: TrainConfig | None = None, *, seeds: int = 3, workers: int 
     """Train supervised, FixMatch and LayerMatch with `seeds` paired seeds, measuring the layer benefit 12 times."""
     check_range("seeds", seeds, 1, whole=True)
     config = config or TrainConfig.preset("demo_cpu")
+    load_data(config.dataset, config.num_labels, num_val=config.num_val, seed=config.seed, progress=progress)  # errors, caches
     config = replace(config, probe_every=config.probe_every or max(1, config.steps // 12))
     return run_all(paired(config, METHODS, range(config.seed, config.seed + seeds)), workers=workers, progress=progress)
 

@@ -72,30 +72,23 @@ class SmallCNN1d(Classifier):
 
 
 class SmallCNN(Classifier):
-    """For images: (N, in_channels, H, W) float, H and W >= 4, through three convolutions. D = 4 width.
+    """For images: (N, in_channels, H, W) float of any size through three convolutions and a mean over the image. D = 4 width."""
 
-    Images of more than 16 pixels are halved after each of the first two layers, smaller ones after the second.
-    """
-
-    def __init__(self, in_channels: int = 3, width: int = 32, num_classes: int = 10, bn_momentum: float = 0.1):
+    def __init__(self, in_channels: int = 3, width: int = 16, num_classes: int = 10, bn_momentum: float = 0.1):
         super().__init__()
         check_range("num_classes", num_classes, 2, whole=True)
 
-        def conv(i: int, o: int) -> nn.Sequential:
-            return _layer(nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o, momentum=bn_momentum))
+        def conv(i: int, o: int, stride: int) -> nn.Sequential:
+            return _layer(nn.Conv2d(i, o, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(o, momentum=bn_momentum))
 
-        self.conv1 = conv(in_channels, width)
-        self.conv2 = conv(width, 2 * width)
-        self.conv3 = conv(2 * width, 4 * width)
+        self.conv1 = conv(in_channels, width, 1)
+        self.conv2 = conv(width, 2 * width, 2)
+        self.conv3 = conv(2 * width, 4 * width, 2)
         self.classifier = nn.Linear(4 * width, num_classes)
         init_weights(self)
 
     def features(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
-        if x.shape[-1] > 16:
-            x = F.max_pool2d(x, 2)
-        x = F.max_pool2d(self.conv2(x), 2)
-        return self.conv3(x).mean(dim=(2, 3))
+        return self.conv3(self.conv2(self.conv1(x))).mean(dim=(2, 3))
 
 
 class _Block(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import statistics
 from collections.abc import Sequence
 from os import PathLike
@@ -10,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from .augment import Views
-from .compare import NAMES, Outcome, by_method, early_and_late, layer_benefits
+from .compare import NAMES, Outcome, by_method, early_and_late, interval, layer_benefits
 from .data import SSLData
 from .files import write_atomically
 from .seeding import generator
@@ -119,6 +120,39 @@ def _draw_benefit(ax, outcomes: Sequence[Outcome]) -> str:
     return f"Mean layer benefit of pseudo-labels: {'; '.join(parts)}."
 
 
+def study_figure(results: dict) -> tuple[Figure, str]:
+    """The recorded study (benchmarks/study.py): accuracy of every row and seed with 95 % intervals, one panel per setting."""
+    settings = results["settings"]
+    figure = Figure(figsize=(5.2 * len(settings), 5.6), layout="constrained")
+    axes = figure.subplots(1, len(settings), squeeze=False)[0]
+    parts = []
+    for ax, (name, setting) in zip(axes, settings.items()):
+        rows = {r: v["accuracy"] for r, v in setting["rows"].items() if r in STYLE}
+        for i, (row, scores) in enumerate(rows.items()):
+            color, marker = STYLE[row]
+            mean, (low, high) = statistics.fmean(scores), interval(scores)
+            ax.scatter([i - 0.14] * len(scores), scores, s=28, color=color, marker=marker, alpha=0.55)
+            ax.errorbar(i + 0.14, mean, [[mean - low], [high - mean]], color=color, marker=marker, markersize=10, capsize=6, linewidth=2.5)
+            ax.annotate(f"{mean:.3f}", (i + 0.14, high), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=11)
+        top = statistics.fmean(setting["rows"]["every label"]["accuracy"])
+        ax.axhline(top, color="black", linestyle=":", linewidth=1.5)
+        ax.annotate(f"every label: {top:.3f}", (len(rows) - 0.5, top), va="bottom", ha="right", fontsize=11)
+        ax.set_xticks(range(len(rows)), [NAMES[r].replace("-", "-\n") for r in rows], fontsize=11, rotation=25)
+        ax.set_title(name, fontsize=14)
+        ax.grid(axis="y", alpha=0.3)
+        parts.append(f"{name}: " + ", ".join(f"{NAMES[r]} {statistics.fmean(v):.3f}" for r, v in rows.items()))
+    axes[0].set_ylabel(f"test accuracy ({len(results['seeds'])} seeds, 95 % interval of the mean)", fontsize=12)
+    return figure, f"Mean test accuracy over {len(results['seeds'])} seeds. {'; '.join(parts)}."
+
+
+def as_png(figure: Figure) -> bytes:
+    """The figure as a PNG without a date in it: the same data give the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def save(figure: Figure, path: str | PathLike) -> None:
-    """Write a figure as PNG, atomically and without a date in it, so that the same data give the same file."""
-    write_atomically(path, lambda f: figure.savefig(f, format="png", dpi=110, metadata={"Software": None}))
+    """Write the figure to a PNG file, atomically."""
+    png = as_png(figure)
+    write_atomically(path, lambda f: f.write(png))

@@ -1,6 +1,9 @@
 """The command line as a user meets it."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 
@@ -32,6 +35,19 @@ def test_demo_prints_two_tables_and_draws_a_figure(tmp_path, capsys):
     assert f"{numbers['runs'][0]['history'][-1]['accuracy']:.3f}" in out
     assert "Test accuracy, mean over seeds: Supervised 0." in numbers["alt"]
     assert (tmp_path / "out" / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_stops_a_demo_at_once(tmp_path):
+    command = [sys.executable, "-m", "layermatch_lite", "demo", "--steps", "100000", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, bufsize=1, start_new_session=True)
+    seen = ""
+    while not re.search(r"[1-9]\d*/900000", seen):  # wait until the workers report steps
+        seen += process.stderr.read(1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err and "stopped" in err
 
 
 def test_train_saves_resumes_and_never_overwrites(tmp_path, capsys, monkeypatch):

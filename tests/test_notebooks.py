@@ -1,0 +1,52 @@
+"""Every notebook runs from top to bottom, and no error hides in an output or in a widget."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Run all cells in a fresh kernel, in the notebooks' folder, keeping the widgets' state."""
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS[0].parent)}}).execute()
+    return notebook
+
+
+def errors(notebook: nbformat.NotebookNode) -> list[str]:
+    """Errors in cell outputs, and those that a widget swallowed: they stand in the saved widget state only."""
+    found = [o["ename"] for cell in notebook.cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
+    for view in notebook.metadata.get("widgets", {}).values():
+        for model in view.get("state", {}).values():
+            found += [o["ename"] for o in model["state"].get("outputs", []) if o["output_type"] == "error"]
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_keeps_the_house_rules(path):
+    notebook = nbformat.read(path, 4)
+    code = [c.source for c in notebook.cells if c.cell_type == "code"]
+    assert all(len(c.splitlines()) < 30 for c in code), "short cells"
+    assert not any(line.startswith("class ") for c in code for line in c.splitlines()), "classes live in the library"
+    assert all(c.get("outputs") is not None and c.execution_count for c in notebook.cells if c.cell_type == "code"), "with outputs"
+    assert not errors(notebook) and path.stat().st_size < 1_000_000
+
+
+def test_the_quickstart_is_short():
+    assert len(nbformat.read(NOTEBOOKS[0], 4).cells) <= 15 and NOTEBOOKS[0].stem == "00_quickstart"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_runs(path):
+    assert not errors(execute(nbformat.read(path, 4)))
+
+
+@pytest.mark.slow
+def test_the_scan_sees_an_error_inside_a_widget():
+    """nbclient lets such a cell pass; the scan must not."""
+    source = "import ipywidgets\nout = ipywidgets.Output()\ndisplay(out)\nwith out:\n    1 / 0"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    assert errors(execute(notebook)) == ["ZeroDivisionError"]

@@ -1,0 +1,43 @@
+"""All of CIFAR-10 as 60,000 image files, from the folder to a trained model. Needs an archive beside the checkout."""
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ARCHIVE = next(Path(__file__).resolve().parents[2].glob("*/data/cifar10-jpeg.tar.xz"), None)
+
+CODE = """
+import json, sys, time
+import torch, psutil
+at_start = psutil.Process().memory_info().rss
+peak = lambda: __import__("resource").getrusage(__import__("resource").RUSAGE_SELF).ru_maxrss * 1024
+from layermatch_lite import TrainConfig, load_data, train
+start = time.perf_counter()
+data = load_data(sys.argv[1], 40)
+loaded = time.perf_counter() - start
+used = peak() - at_start
+run = train(TrainConfig(dataset=sys.argv[1], num_labels=40, steps=3, batch_size=8, log_every=3, threshold=0.1, device="cpu"))
+print(json.dumps({"seconds": loaded, "bytes": used, "shape": list(data.x_unlabelled.shape), "test": len(data.y_test),
+                  "classes": data.classes, "accuracy": run.accuracy, "mask": run.history[-1]["mask_rate"]}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(ARCHIVE is None, reason="no cifar10-jpeg.tar.xz in a data folder beside the checkout")
+@pytest.mark.skipif(sys.platform == "win32", reason="measures memory the POSIX way")
+def test_cifar10_from_a_folder_end_to_end(tmp_path):
+    folder = tmp_path / "cifar10"
+    with tarfile.open(ARCHIVE) as tar:
+        tar.extractall(folder, filter="data")
+    if not (folder / "train").is_dir():
+        folder = next(folder.glob("*/train")).parent
+    first, again = (json.loads(subprocess.run([sys.executable, "-c", CODE, str(folder)], capture_output=True, text=True,
+                                              check=True).stdout) for _ in range(2))
+    assert first["shape"] == [50_000, 3, 32, 32] and first["test"] == 10_000 and first["classes"][0] == "airplane"
+    assert first["bytes"] < 1e9 and again["bytes"] < 1e9
+    assert 0 < first["accuracy"] < 1 and first["mask"] > 0
+    assert first["accuracy"] == again["accuracy"], "decoded or read from the cache, the data are the same"
