@@ -32,6 +32,7 @@ from layermatch_lite.files import write_atomically
 
 def import_time(turns: int = 7) -> dict:
     """Seconds of `import torch` and of `import layermatch_lite`, each in fresh processes, in turns."""
+
     def one(module: str) -> float:
         code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
         return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
@@ -65,19 +66,26 @@ def augmentation(n: int = 480, turns: int = 5) -> dict:
     from torchvision import transforms as T
 
     g = torch.Generator().manual_seed(0)
-    x = torch.nn.functional.interpolate(torch.rand(n, 3, 8, 8, generator=g), size=32, mode="bilinear").mul(255).to(torch.uint8)
+    x = (
+        torch.nn.functional.interpolate(torch.rand(n, 3, 8, 8, generator=g), size=32, mode="bilinear")
+        .mul(255)
+        .to(torch.uint8)
+    )
     y = torch.arange(n) % 2
     views = Views(split("images", x, y, x, y, ("a", "b"), num_labels=2, flip=True))
 
     def cutout(image: Image.Image) -> Image.Image:
         array = np.array(image)
         top, left = (max(0, int(c)) for c in np.random.uniform(0, 32, 2) - 8)
-        array[top:top + 16, left:left + 16] = GRAY_FILL
+        array[top : top + 16, left : left + 16] = GRAY_FILL
         return Image.fromarray(array)
 
     flip_crop = [T.RandomHorizontalFlip(), T.RandomCrop(32, 4, padding_mode="reflect")]
     tensor = [T.ToTensor(), T.Normalize((0.5,) * 3, (0.25,) * 3)]
-    weak, strong = T.Compose(flip_crop + tensor), T.Compose([*flip_crop, T.RandAugment(2, 10), T.Lambda(cutout), *tensor])
+    weak, strong = (
+        T.Compose(flip_crop + tensor),
+        T.Compose([*flip_crop, T.RandAugment(2, 10), T.Lambda(cutout), *tensor]),
+    )
     images = [Image.fromarray(i.permute(1, 2, 0).numpy()) for i in x]
 
     def clock(job) -> float:
@@ -87,11 +95,16 @@ def augmentation(n: int = 480, turns: int = 5) -> dict:
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pairs = [(clock(lambda: (views.weak(x, g), views.strong(x, g))), clock(lambda: [(weak(i), strong(i)) for i in images]))
-             for _ in range(turns + 1)][1:]
+    pairs = [
+        (clock(lambda: (views.weak(x, g), views.strong(x, g))), clock(lambda: [(weak(i), strong(i)) for i in images]))
+        for _ in range(turns + 1)
+    ][1:]
     torch.set_num_threads(threads)
-    return {"ours_ms": statistics.median(a for a, _ in pairs), "pil_ms": statistics.median(b for _, b in pairs),
-            "times_faster": statistics.median(b / a for a, b in pairs)}
+    return {
+        "ours_ms": statistics.median(a for a, _ in pairs),
+        "pil_ms": statistics.median(b for _, b in pairs),
+        "times_faster": statistics.median(b / a for a, b in pairs),
+    }
 
 
 def demo() -> dict:
@@ -100,8 +113,11 @@ def demo() -> dict:
     torch_alone = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        process = psutil.Popen([sys.executable, "-m", "layermatch_lite", "demo", "--out", out], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+        process = psutil.Popen(
+            [sys.executable, "-m", "layermatch_lite", "demo", "--out", out],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         peak = 0
         while process.poll() is None:
             try:
@@ -109,7 +125,11 @@ def demo() -> dict:
             except psutil.Error:
                 pass
             time.sleep(0.2)
-    return {"seconds": time.perf_counter() - start, "peak_beyond_torch_mb": (peak - torch_alone) / 1e6, "cores": usable_cores()}
+    return {
+        "seconds": time.perf_counter() - start,
+        "peak_beyond_torch_mb": (peak - torch_alone) / 1e6,
+        "cores": usable_cores(),
+    }
 
 
 PARTS = {"import": import_time, "step": step_cost, "augmentation": augmentation, "demo": demo}
@@ -119,8 +139,12 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, default=Path(__file__).with_name("results") / "speed.json")
     out = arguments.parse_args().out
-    result = {"machine": f"{usable_cores()} cores, {platform.machine()}, {platform.system()}", "python": platform.python_version(),
-              "torch": str(torch.__version__), "load": os.getloadavg()[0]}
+    result = {
+        "machine": f"{usable_cores()} cores, {platform.machine()}, {platform.system()}",
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "load": os.getloadavg()[0],
+    }
     for name, measure in PARTS.items():
         result[name] = measure()
         print(f"{name:13s}", "  ".join(f"{k} {v:.3g}" for k, v in result[name].items()), flush=True)

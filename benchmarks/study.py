@@ -15,26 +15,45 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from layermatch_lite import TrainConfig, plots
-from layermatch_lite.compare import early_and_late, interval, layer_benefits, paired, run_all, spread
+from layermatch_lite import TrainConfig
+from layermatch_lite.compare import early_and_late, interval, layer_benefits, run_all, spread
 from layermatch_lite.files import write_atomically
 
 HERE = Path(__file__).parent
 SEEDS = range(1000, 1010)
-SETTINGS = {"mnist1d, 20 labels": dict(dataset="mnist1d", num_labels=20),
-            "mnist1d, 10 labels": dict(dataset="mnist1d", num_labels=10),
-            "digits, 10 labels": dict(dataset="digits", num_labels=10)}
-ROWS = ("every label", "supervised", "fixmatch", "fixmatch, matched mask rate", "grad_relu", "avg_clustering", "layermatch")
-COMPARISONS = (("fixmatch", "supervised"), ("grad_relu", "fixmatch"), ("avg_clustering", "fixmatch"), ("layermatch", "fixmatch"),
-               ("layermatch", "fixmatch, matched mask rate"), ("layermatch", "supervised"))
+SETTINGS = {
+    "mnist1d, 20 labels": dict(dataset="mnist1d", num_labels=20),
+    "mnist1d, 10 labels": dict(dataset="mnist1d", num_labels=10),
+    "digits, 10 labels": dict(dataset="digits", num_labels=10),
+}
+ROWS = (
+    "every label",
+    "supervised",
+    "fixmatch",
+    "fixmatch, matched mask rate",
+    "grad_relu",
+    "avg_clustering",
+    "layermatch",
+)
+COMPARISONS = (
+    ("fixmatch", "supervised"),
+    ("grad_relu", "fixmatch"),
+    ("avg_clustering", "fixmatch"),
+    ("layermatch", "fixmatch"),
+    ("layermatch", "fixmatch, matched mask rate"),
+    ("layermatch", "supervised"),
+)
 
 
 def configs(where: dict, matched_threshold: float) -> list[tuple[str, TrainConfig]]:
     """(row, config) of every run of one setting."""
     base = TrainConfig(**where, device="cpu")
     probed = replace(base, probe_every=base.steps // 12)
-    plan = {"every label": replace(base, method="supervised", num_labels=None), "supervised": replace(base, method="supervised"),
-            "fixmatch, matched mask rate": replace(base, method="fixmatch", threshold=matched_threshold)}
+    plan = {
+        "every label": replace(base, method="supervised", num_labels=None),
+        "supervised": replace(base, method="supervised"),
+        "fixmatch, matched mask rate": replace(base, method="fixmatch", threshold=matched_threshold),
+    }
     plan |= {m: replace(probed, method=m) for m in ("fixmatch", "grad_relu", "avg_clustering", "layermatch")}
     return [(row, replace(plan[row], seed=seed)) for seed in SEEDS for row in ROWS]
 
@@ -45,14 +64,22 @@ def run_setting(name: str, where: dict, matched_threshold: float) -> dict:
     rows = {row: [o for (r, _), o in zip(plan, outcomes) if r == row] for row in ROWS}
     benefit = early_and_late(layer_benefits(rows["fixmatch"] + rows["layermatch"]))
     return {
-        "rows": {row: {
-            "accuracy": [o.accuracy for o in group],
-            "median_of_last_20": [statistics.median(r["accuracy"] for r in o.history[-20:]) for o in group],
-            **{key: [o.late(key) for o in group] for key in ("pseudo_label_accuracy", "mask_rate", "confident_half_accuracy")},
-            "seconds": [o.seconds for o in group], "threshold": group[0].config.threshold,
-        } for row, group in rows.items()},
+        "rows": {
+            row: {
+                "accuracy": [o.accuracy for o in group],
+                "median_of_last_20": [statistics.median(r["accuracy"] for r in o.history[-20:]) for o in group],
+                **{
+                    key: [o.late(key) for o in group]
+                    for key in ("pseudo_label_accuracy", "mask_rate", "confident_half_accuracy")
+                },
+                "seconds": [o.seconds for o in group],
+                "threshold": group[0].config.threshold,
+            }
+            for row, group in rows.items()
+        },
         "layer_benefit": benefit.to_dict("records"),
-        "steps": outcomes[0].config.steps, "environment": outcomes[0].environment,
+        "steps": outcomes[0].config.steps,
+        "environment": outcomes[0].environment,
     }
 
 
@@ -61,21 +88,30 @@ def show(results: dict) -> str:
     lines = []
     for name, setting in results["settings"].items():
         rows = setting["rows"]
-        lines += [f"**{name}** ({setting['steps']} steps, {len(results['seeds'])} seeds)", "",
-                  "| | test accuracy, mean [95 %] | spread | pseudo-labels right | mask rate | right in the confident half |",
-                  "|---|---|---|---|---|---|"]
+        lines += [
+            f"**{name}** ({setting['steps']} steps, {len(results['seeds'])} seeds)",
+            "",
+            "| | test accuracy, mean [95 %] | spread | pseudo-labels right | mask rate | right in the confident half |",
+            "|---|---|---|---|---|---|",
+        ]
         for row, r in rows.items():
             low, high = interval(r["accuracy"])
-            rates = [f"{statistics.fmean(v):.0%}" if None not in (v := r[key]) else "–"
-                     for key in ("pseudo_label_accuracy", "mask_rate", "confident_half_accuracy")]
+            rates = [
+                f"{statistics.fmean(v):.0%}" if None not in (v := r[key]) else "–"
+                for key in ("pseudo_label_accuracy", "mask_rate", "confident_half_accuracy")
+            ]
             label = f"{row} (tau {r['threshold']:g})" if "matched" in row else row
-            lines.append(f"| {label} | {statistics.fmean(r['accuracy']):.3f} [{low:.3f}, {high:.3f}] | {spread(r['accuracy']):.3f} "
-                         f"| {' | '.join(rates)} |")
+            lines.append(
+                f"| {label} | {statistics.fmean(r['accuracy']):.3f} [{low:.3f}, {high:.3f}] | {spread(r['accuracy']):.3f} "
+                f"| {' | '.join(rates)} |"
+            )
         lines += ["", "| paired difference | mean [95 %] | seeds above 0 |", "|---|---|---|"]
         for a, b in COMPARISONS:
             d = differences(rows, a, b)
             low, high = interval(d)
-            lines.append(f"| {a} − {b} | {statistics.fmean(d):+.3f} [{low:+.3f}, {high:+.3f}] | {sum(v > 0 for v in d)} of {len(d)} |")
+            lines.append(
+                f"| {a} − {b} | {statistics.fmean(d):+.3f} [{low:+.3f}, {high:+.3f}] | {sum(v > 0 for v in d)} of {len(d)} |"
+            )
         lines.append("")
     return "\n".join(lines)
 

@@ -13,7 +13,25 @@ from .strategies import AvgClustering, gate
 from .training import NonFiniteLoss, train, train_steps
 
 __all__ = [
-    "METHODS", "PRESETS", "TrainConfig", "SSLData", "load_data", "split", "InputError",
-    "PseudoLabelLoss", "fixmatch_loss", "pseudo_label_loss", "MLP", "SmallCNN", "SmallCNN1d", "WideResNet",
-    "layer_benefit", "Run", "AvgClustering", "gate", "NonFiniteLoss", "train", "train_steps",
+    "METHODS",
+    "PRESETS",
+    "TrainConfig",
+    "SSLData",
+    "load_data",
+    "split",
+    "InputError",
+    "PseudoLabelLoss",
+    "fixmatch_loss",
+    "pseudo_label_loss",
+    "MLP",
+    "SmallCNN",
+    "SmallCNN1d",
+    "WideResNet",
+    "layer_benefit",
+    "Run",
+    "AvgClustering",
+    "gate",
+    "NonFiniteLoss",
+    "train",
+    "train_steps",
 ]

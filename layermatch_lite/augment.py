@@ -14,7 +14,6 @@ ranges of public implementations); the signal and point recipes are our formulat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -136,8 +135,9 @@ def rotate(x: Tensor, degrees: Tensor) -> Tensor:
     """Turn counter-clockwise about the image centre."""
     h, w = x.shape[2:]
     cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
-    return _affine(x, a=cos, b=-sin, tx=w / 2 - cos * w / 2 + sin * h / 2,
-                   d=sin, e=cos, ty=h / 2 - sin * w / 2 - cos * h / 2)
+    return _affine(
+        x, a=cos, b=-sin, tx=w / 2 - cos * w / 2 + sin * h / 2, d=sin, e=cos, ty=h / 2 - sin * w / 2 - cos * h / 2
+    )
 
 
 def shear_x(x: Tensor, amount: Tensor) -> Tensor:
@@ -177,7 +177,17 @@ OPERATIONS: dict[str, tuple[Callable, Callable | None, bool]] = {
 }
 
 COLOR_OPERATIONS = tuple(OPERATIONS)
-GREY_OPERATIONS = ("Identity", "Brightness", "Contrast", "Sharpness", "Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
+GREY_OPERATIONS = (
+    "Identity",
+    "Brightness",
+    "Contrast",
+    "Sharpness",
+    "Rotate",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+)
 
 # --- image views -----------------------------------------------------------------------------------------------------
 

@@ -69,8 +69,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="", required=True)
 
     def command(name: str, run, summary: str, description: str) -> argparse.ArgumentParser:
-        p = commands.add_parser(name, help=summary, description=description,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+        p = commands.add_parser(
+            name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         p.set_defaults(run=run)
         return p
 
@@ -81,14 +82,22 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("out"), help="folder for demo.png and demo.json (default: out)")
 
     train = command("train", run_train, "train one model, save or resume it", TRAIN)
-    train.add_argument("--preset", default="demo_cpu", help=f"settings to start from: {', '.join(PRESETS)} (default: demo_cpu)")
+    train.add_argument(
+        "--preset", default="demo_cpu", help=f"settings to start from: {', '.join(PRESETS)} (default: demo_cpu)"
+    )
     train.add_argument("--out", type=Path, help="new file for the run (default: runs/<data>-<method>-...pt)")
     train.add_argument("--resume", type=Path, metavar="PATH", help="go on with a saved run")
     add_settings(train.add_argument_group("settings"), [f.name for f in fields(TrainConfig)])
 
-    doctor = command("doctor", run_doctor, "what is installed, what is missing, how to mend it",
-                     "Print versions, device, widgets and data found, and a one-line fix for whatever is missing.")
-    doctor.add_argument("--warm", action="store_true", help="fill every cache (numba, UMAP, fonts, data) before a class")
+    doctor = command(
+        "doctor",
+        run_doctor,
+        "what is installed, what is missing, how to mend it",
+        "Print versions, device, widgets and data found, and a one-line fix for whatever is missing.",
+    )
+    doctor.add_argument(
+        "--warm", action="store_true", help="fill every cache (numba, UMAP, fonts, data) before a class"
+    )
     return top
 
 
@@ -145,13 +154,19 @@ def run_train(args: argparse.Namespace) -> int:
     else:
         config = TrainConfig.preset(args.preset, **settings)
         labels = "all" if config.num_labels is None else config.num_labels
-        path = args.out or Path("runs") / f"{Path(config.dataset).name}-{config.method}-{labels}-labels-seed-{config.seed}.pt"
+        path = (
+            args.out
+            or Path("runs") / f"{Path(config.dataset).name}-{config.method}-{labels}-labels-seed-{config.seed}.pt"
+        )
         run = train(config, save=path, progress=True)
     last = run.history[-1] if run.history else {}
-    print(f"{config.method} on {config.dataset}, {config.num_labels or 'all'} labels, seed {config.seed}: "
-          f"test accuracy {run.accuracy:.4f} (EMA model), median of the last 20 evaluations {run.median_accuracy:.4f}")
+    print(
+        f"{config.method} on {config.dataset}, {config.num_labels or 'all'} labels, seed {config.seed}: "
+        f"test accuracy {run.accuracy:.4f} (EMA model), median of the last 20 evaluations {run.median_accuracy:.4f}"
+    )
     if last.get("pseudo_label_accuracy") is not None:
-        print(f"pseudo-labels over the threshold: {last['mask_rate']:.1%} of samples, {last['pseudo_label_accuracy']:.1%} of them right")
+        rate, right = last["mask_rate"], last["pseudo_label_accuracy"]
+        print(f"pseudo-labels over the threshold: {rate:.1%} of samples, {right:.1%} of them right")
     if not run.finished:
         print(f"stopped at step {run.step} of {config.steps}; go on with: layermatch-lite train --resume {path}")
         return 130

@@ -7,7 +7,7 @@ import os
 import queue
 import statistics
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
@@ -17,8 +17,13 @@ from .config import TrainConfig
 from .errors import check_range
 from .training import train_steps
 
-NAMES = {"supervised": "Supervised", "fixmatch": "FixMatch", "grad_relu": "Grad-ReLU", "avg_clustering": "Avg-Clustering",
-         "layermatch": "LayerMatch"}
+NAMES = {
+    "supervised": "Supervised",
+    "fixmatch": "FixMatch",
+    "grad_relu": "Grad-ReLU",
+    "avg_clustering": "Avg-Clustering",
+    "layermatch": "LayerMatch",
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,9 @@ def paired(base: TrainConfig, methods: Sequence[str], seeds: Iterable[int]) -> l
     return [replace(base, method=method, seed=seed) for seed in seeds for method in methods]
 
 
-def run_all(configs: Sequence[TrainConfig], *, workers: int | None = None, progress: bool = True,
-            title: str = "training") -> list[Outcome]:
+def run_all(
+    configs: Sequence[TrainConfig], *, workers: int | None = None, progress: bool = True, title: str = "training"
+) -> list[Outcome]:
     """Train every config, one process per core and one thread per process; the outcomes come in the order of the configs.
 
     Ctrl-C (or a kernel interrupt) stops all of them within a step and raises KeyboardInterrupt.
@@ -59,8 +65,10 @@ def run_all(configs: Sequence[TrainConfig], *, workers: int | None = None, progr
     done, stop = context.Queue(), context.Event()
     workers = min(workers or usable_cores(), len(configs))
     outcomes: dict[int, Outcome] = {}
-    with (ProcessPoolExecutor(workers, context, _start_worker, (done, stop)) as pool,
-          tqdm(total=sum(c.steps for c in configs), desc=title, unit=" steps", disable=not progress) as bar):
+    with (
+        ProcessPoolExecutor(workers, context, _start_worker, (done, stop)) as pool,
+        tqdm(total=sum(c.steps for c in configs), desc=title, unit=" steps", disable=not progress) as bar,
+    ):
         futures = {pool.submit(_train_one, config): i for i, config in enumerate(configs)}
         try:
             while len(outcomes) < len(configs):
@@ -120,6 +128,7 @@ def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
 
 def accuracy_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """One row per method: test accuracy with every seed, pseudo-label accuracy and mask rate late in training, seconds."""
+
     def mean(values: list) -> str:
         values = [v for v in values if v is not None]
         return f"{statistics.fmean(values):.0%}" if values else "–"
@@ -127,21 +136,29 @@ def accuracy_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     rows = []
     for method, group in by_method(outcomes).items():
         scores = [o.accuracy for o in group]
-        rows.append({
-            "method": NAMES[method],
-            "test accuracy": f"{statistics.fmean(scores):.3f} ± {spread(scores):.3f}",
-            "seed by seed": "  ".join(f"{s:.3f}" for s in scores),
-            "pseudo-labels right": mean([o.late("pseudo_label_accuracy") for o in group]),
-            "mask rate": mean([o.late("mask_rate") for o in group]),
-            "seconds": f"{statistics.fmean(o.seconds for o in group):.0f}",
-        })
+        rows.append(
+            {
+                "method": NAMES[method],
+                "test accuracy": f"{statistics.fmean(scores):.3f} ± {spread(scores):.3f}",
+                "seed by seed": "  ".join(f"{s:.3f}" for s in scores),
+                "pseudo-labels right": mean([o.late("pseudo_label_accuracy") for o in group]),
+                "mask rate": mean([o.late("mask_rate") for o in group]),
+                "seconds": f"{statistics.fmean(o.seconds for o in group):.0f}",
+            }
+        )
     return pd.DataFrame(rows).set_index("method")
 
 
 def layer_benefits(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """Every measurement of the layer benefit as one tidy table: method, seed, step, layer, benefit, alignment, ..."""
-    return pd.DataFrame([{"method": o.config.method, "seed": o.config.seed, "step": r["step"], "steps": o.config.steps, **row}
-                         for o in outcomes for r in o.history for row in r.get("layer_benefit", [])])
+    return pd.DataFrame(
+        [
+            {"method": o.config.method, "seed": o.config.seed, "step": r["step"], "steps": o.config.steps, **row}
+            for o in outcomes
+            for r in o.history
+            for row in r.get("layer_benefit", [])
+        ]
+    )
 
 
 def early_and_late(benefits: pd.DataFrame) -> pd.DataFrame:
@@ -161,8 +178,11 @@ def early_and_late(benefits: pd.DataFrame) -> pd.DataFrame:
 def benefit_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """Layer benefit, mean ± spread over seeds: one row per layer, one column per method and phase."""
     t = early_and_late(layer_benefits(outcomes))
-    cells = t.groupby(["layer", "method", "phase"], sort=False)["benefit"].agg(
-        lambda v: f"{v.mean():+.2f} ± {spread(list(v)):.2f}").unstack(["method", "phase"])
+    cells = (
+        t.groupby(["layer", "method", "phase"], sort=False)["benefit"]
+        .agg(lambda v: f"{v.mean():+.2f} ± {spread(list(v)):.2f}")
+        .unstack(["method", "phase"])
+    )
     order = [(m, p) for m in by_method(outcomes) for p in ("early", "late") if (m, p) in cells]
     cells = cells.reindex(columns=pd.MultiIndex.from_tuples(order), index=list(dict.fromkeys(t["layer"]))).fillna("–")
     cells.columns = [f"{NAMES[m]}, {p}" for m, p in order]
@@ -186,5 +206,9 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 
 def as_record(outcome: Outcome) -> dict:
     """An outcome as plain JSON data."""
-    return {"config": asdict(outcome.config), "seconds": outcome.seconds, "environment": outcome.environment,
-            "history": outcome.history}
+    return {
+        "config": asdict(outcome.config),
+        "seconds": outcome.seconds,
+        "environment": outcome.environment,
+        "history": outcome.history,
+    }

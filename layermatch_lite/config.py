@@ -38,14 +38,23 @@ class TrainConfig:
     Raises InputError for a value that is not allowed, and for settings that contradict each other.
     """
 
-    dataset: str = setting("mnist1d", "mnist1d, digits, two_moons, blobs, cifar10, or an image folder with train/<class>/ and test/<class>/")
+    dataset: str = setting(
+        "mnist1d",
+        "mnist1d, digits, two_moons, blobs, cifar10, or an image folder with train/<class>/ and test/<class>/",
+    )
     num_labels: int | None = setting(20, "labelled samples in all, the same number per class; 'all' keeps every label")
     num_val: int = setting(0, "training samples kept out of everything else, for choosing recipes")
 
     method: str = setting("layermatch", "supervised, fixmatch, grad_relu, avg_clustering or layermatch")
-    grad_relu: str | None = setting(None, "pseudo-label gradient into the classifier: off, block or gate (default: as the method says)")
-    avg_clustering: bool | None = setting(None, "teach the features against averaged centres (default: as the method says)")
-    labels_from: str = setting("classifier", "pseudo-labels from the classifier, or from the averaged centers (to see why not)")
+    grad_relu: str | None = setting(
+        None, "pseudo-label gradient into the classifier: off, block or gate (default: as the method says)"
+    )
+    avg_clustering: bool | None = setting(
+        None, "teach the features against averaged centres (default: as the method says)"
+    )
+    labels_from: str = setting(
+        "classifier", "pseudo-labels from the classifier, or from the averaged centers (to see why not)"
+    )
     threshold: float = setting(0.8, "tau: least confidence of a pseudo-label that counts, 0 to 1")
     lambda_u: float = setting(1.0, "weight of the unlabelled loss")
     center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1")
@@ -93,8 +102,10 @@ class TrainConfig:
         if not METHODS[self.method].unlabelled and self.batch_size < 2:
             raise InputError("batch_size=1 is too small for BatchNorm without unlabelled samples; give at least 2.")
         if not METHODS[self.method].unlabelled and (self.grad_relu or self.avg_clustering):
-            raise InputError(f"method={self.method!r} has no unlabelled loss for grad_relu or avg_clustering to act on; "
-                             "leave them out, or use method='fixmatch'.")
+            raise InputError(
+                f"method={self.method!r} has no unlabelled loss for grad_relu or avg_clustering to act on; "
+                "leave them out, or use method='fixmatch'."
+            )
         if self.labels_from == "centers" and not self.switches.avg_clustering:
             raise InputError("labels_from='centers' needs the averaged centres; set avg_clustering=True.")
 
@@ -102,8 +113,11 @@ class TrainConfig:
     def switches(self) -> Switches:
         """The method's switches, with explicit ones on top."""
         s = METHODS[self.method]
-        return Switches(s.unlabelled, self.grad_relu or s.grad_relu,
-                        s.avg_clustering if self.avg_clustering is None else self.avg_clustering)
+        return Switches(
+            s.unlabelled,
+            self.grad_relu or s.grad_relu,
+            s.avg_clustering if self.avg_clustering is None else self.avg_clustering,
+        )
 
     @property
     def evaluate_every(self) -> int:
@@ -133,10 +147,35 @@ PRESETS = {
     # One to ten seconds a run on a laptop.
     "demo_cpu": dict(device="cpu"),
     # CIFAR-10 within a lecture on one GPU: BN and the averaged parameters must keep pace with so short a run.
-    "classroom_gpu": dict(dataset="cifar10", num_labels=250, model="wrn-28-2", steps=20_000, batch_size=64, mu=7,
-                          strong_labelled=0.0, threshold=0.95, bn_momentum=0.05, ema_decay=0.999, device="cuda"),
+    "classroom_gpu": dict(
+        dataset="cifar10",
+        num_labels=250,
+        model="wrn-28-2",
+        steps=20_000,
+        batch_size=64,
+        mu=7,
+        strong_labelled=0.0,
+        threshold=0.95,
+        bn_momentum=0.05,
+        ema_decay=0.999,
+        device="cuda",
+    ),
     # The canonical FixMatch protocol on CIFAR-10, as public implementations code it (the strategies on top).
-    "paper": dict(dataset="cifar10", num_labels=40, model="wrn-28-2", steps=2**20, batch_size=64, mu=7, threshold=0.95,
-                  lambda_u=1.0, strong_labelled=0.0, lr=0.03, momentum=0.9, weight_decay=5e-4, ema_decay=0.999,
-                  bn_momentum=0.001, log_every=1024),
+    "paper": dict(
+        dataset="cifar10",
+        num_labels=40,
+        model="wrn-28-2",
+        steps=2**20,
+        batch_size=64,
+        mu=7,
+        threshold=0.95,
+        lambda_u=1.0,
+        strong_labelled=0.0,
+        lr=0.03,
+        momentum=0.9,
+        weight_decay=5e-4,
+        ema_decay=0.999,
+        bn_momentum=0.001,
+        log_every=1024,
+    ),
 }

@@ -60,7 +60,7 @@ class SSLData:
 
     @property
     def kind(self) -> str:
-        """"image", "signal" or "points"."""
+        """ "image", "signal" or "points"."""
         return {3: "image", 2: "signal", 1: "points"}[len(self.sample_shape)]
 
     @property
@@ -76,8 +76,15 @@ class SSLData:
         return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
-def load_data(name_or_path: str | os.PathLike = "mnist1d", num_labels: int | None = 20, *, num_val: int = 0,
-              seed: int = 0, root: str | os.PathLike | None = None, progress: bool = False) -> SSLData:
+def load_data(
+    name_or_path: str | os.PathLike = "mnist1d",
+    num_labels: int | None = 20,
+    *,
+    num_val: int = 0,
+    seed: int = 0,
+    root: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> SSLData:
     """Load and split a data set.
 
     Args:
@@ -111,16 +118,29 @@ def load_data(name_or_path: str | os.PathLike = "mnist1d", num_labels: int | Non
         x, y, x_test, y_test, classes = load_folder(Path(name), progress)
         flip = True
     elif os.sep in name or "/" in name or Path(name).exists():
-        raise InputError(f"dataset={name!r} is not a folder; give one with train/<class>/ and test/<class>/, or one of "
-                         f"{', '.join(NAMES)}.")
+        raise InputError(
+            f"dataset={name!r} is not a folder; give one with train/<class>/ and test/<class>/, or one of "
+            f"{', '.join(NAMES)}."
+        )
     else:
         check_choice("dataset", name, (*NAMES, "a folder"))
     tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in (x, y, x_test, y_test))
     return split(name, *tensors, classes, num_labels=num_labels, num_val=num_val, seed=seed, flip=flip)
 
 
-def split(name: str, x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, classes: tuple[str, ...], *,
-          num_labels: int | None, num_val: int = 0, seed: int = 0, flip: bool = False) -> SSLData:
+def split(
+    name: str,
+    x: Tensor,
+    y: Tensor,
+    x_test: Tensor,
+    y_test: Tensor,
+    classes: tuple[str, ...],
+    *,
+    num_labels: int | None,
+    num_val: int = 0,
+    seed: int = 0,
+    flip: bool = False,
+) -> SSLData:
     """Split your own tensors as `load_data` does: x uint8 images or float signals or points, y whole numbers from 0."""
     check_range("seed", seed, 0, whole=True)
     y, y_test = y.long(), y_test.long()
@@ -136,8 +156,22 @@ def split(name: str, x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, class
     labelled = choose_labels(y_pool, len(classes), num_labels, generator(seed, "labels"))
     some = x_pool[:: max(1, len(x_pool) // 5000)].transpose(0, 1).flatten(1).double()  # enough samples for a mean;
     mean, std = some.mean(1).float(), some.std(1).float()  # in float64, so that it does not depend on the thread count
-    return SSLData(name, tuple(classes), x_pool[labelled], y_pool[labelled], x_pool, y_pool, x[val], y[val],
-                   x_test, y_test, mean, std, flip, seed)
+    return SSLData(
+        name,
+        tuple(classes),
+        x_pool[labelled],
+        y_pool[labelled],
+        x_pool,
+        y_pool,
+        x[val],
+        y[val],
+        x_test,
+        y_test,
+        mean,
+        std,
+        flip,
+        seed,
+    )
 
 
 def choose_labels(y: Tensor, num_classes: int, num_labels: int | None, g: torch.Generator) -> Tensor:
@@ -148,13 +182,17 @@ def choose_labels(y: Tensor, num_classes: int, num_labels: int | None, g: torch.
     if num_labels % num_classes:
         below = num_labels // num_classes * num_classes
         near = f"{below} or {below + num_classes}" if below else f"{num_classes}"
-        raise InputError(f"num_labels={num_labels} does not divide evenly among {num_classes} classes; give {near}, say.")
+        raise InputError(
+            f"num_labels={num_labels} does not divide evenly among {num_classes} classes; give {near}, say."
+        )
     each = num_labels // num_classes
     members = [(y == c).nonzero().squeeze(1) for c in range(num_classes)]
     fewest = min(map(len, members))
     if each > fewest:
-        raise InputError(f"num_labels={num_labels} is more than there are: the rarest class has {fewest} training samples, "
-                         f"so give at most {fewest * num_classes}.")
+        raise InputError(
+            f"num_labels={num_labels} is more than there are: the rarest class has {fewest} training samples, "
+            f"so give at most {fewest * num_classes}."
+        )
     return torch.cat([m[torch.randperm(len(m), generator=g)[:each]] for m in members])
 
 
@@ -197,7 +235,8 @@ def _cifar10(root: Path, progress: bool):
         raise InputError(
             f"CIFAR-10 is not in {root} and could not be downloaded ({type(error).__name__}: {error}). Tried {CIFAR10.url}. "
             f"Put cifar-10-python.tar.gz into that folder, or use images you have: --dataset FOLDER with train/<class>/ "
-            f"and test/<class>/ in it.") from error
+            f"and test/<class>/ in it."
+        ) from error
     x, x_test = (np.ascontiguousarray(d.data.transpose(0, 3, 1, 2)) for d in (train, test))
     return x, np.array(train.targets), x_test, np.array(test.targets), tuple(train.classes)
 
@@ -211,12 +250,16 @@ def load_folder(folder: Path, progress: bool = False):
     classes = tuple(parts["train"])
     if classes != tuple(parts["test"]):
         odd = sorted(set(classes) ^ set(parts["test"]))
-        raise InputError(f"{folder}: class folders differ between train and test ({', '.join(odd)} only in one of them); "
-                         "give both the same class names.")
+        raise InputError(
+            f"{folder}: class folders differ between train and test ({', '.join(odd)} only in one of them); "
+            "give both the same class names."
+        )
     if len(classes) < 2:
         raise InputError(f"{folder}: only one class ({classes[0]}); a classifier needs at least two class folders.")
 
-    stats = [(e.path, e.stat().st_size, e.stat().st_mtime_ns) for part in parts.values() for fs in part.values() for e in fs]
+    stats = [
+        (e.path, e.stat().st_size, e.stat().st_mtime_ns) for part in parts.values() for fs in part.values() for e in fs
+    ]
     state = hashlib.sha256(repr(stats).encode()).hexdigest()
     key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     cache = cache_dir() / "folders" / f"{key}.npz"
@@ -228,7 +271,9 @@ def load_folder(folder: Path, progress: bool = False):
             arrays[part] = _decode(files, f"decoding {part}", progress)
         if arrays["train"].shape[1:] != arrays["test"].shape[1:]:
             a, b = (arrays[p].shape[:1:-1] for p in ("train", "test"))
-            raise InputError(f"{folder}: train images are {a[0]}x{a[1]} pixels, test images {b[0]}x{b[1]}; resize them to one size.")
+            raise InputError(
+                f"{folder}: train images are {a[0]}x{a[1]} pixels, test images {b[0]}x{b[1]}; resize them to one size."
+            )
         try:
             write_atomically(cache, lambda f: np.savez(f, state=np.array(state), **arrays))
         except OSError as error:
@@ -241,7 +286,9 @@ def _list_images(folder: Path, part: str) -> dict[str, list[os.DirEntry]]:
     """{class: image files in name order}, classes in alphabetical order."""
     where = folder / part
     if not where.is_dir():
-        raise InputError(f"{folder} has no folder {part}/; lay it out as train/<class>/<image> and test/<class>/<image>.")
+        raise InputError(
+            f"{folder} has no folder {part}/; lay it out as train/<class>/<image> and test/<class>/<image>."
+        )
     found = {}
     for entry in sorted(os.scandir(where), key=lambda e: e.name):
         if entry.is_dir() and not entry.name.startswith("."):
@@ -273,7 +320,9 @@ def _decode(files: list[str], title: str, progress: bool) -> np.ndarray:
             with Image.open(path) as image:
                 return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
         except Exception as error:  # Pillow has no common base class for a broken file
-            raise InputError(f"{path} is not a readable image ({type(error).__name__}: {error}); replace or remove it.") from error
+            raise InputError(
+                f"{path} is not a readable image ({type(error).__name__}: {error}); replace or remove it."
+            ) from error
 
     shape = read(files[0]).shape
     out = np.empty((len(files), *shape), np.uint8)
@@ -281,13 +330,17 @@ def _decode(files: list[str], title: str, progress: bool) -> np.ndarray:
     def read_into(i: int) -> None:
         image = read(files[i])
         if image.shape != shape:
-            raise InputError(f"{files[i]} is {image.shape[2]}x{image.shape[1]} pixels, {files[0]} is {shape[2]}x{shape[1]}; "
-                             "resize all images to one size.")
+            raise InputError(
+                f"{files[i]} is {image.shape[2]}x{image.shape[1]} pixels, {files[0]} is {shape[2]}x{shape[1]}; "
+                "resize all images to one size."
+            )
         out[i] = image
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            for _ in tqdm(pool.map(read_into, range(len(files))), title, len(files), unit=" images", disable=not progress):
+            for _ in tqdm(
+                pool.map(read_into, range(len(files))), title, len(files), unit=" images", disable=not progress
+            ):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -12,8 +12,20 @@ from pathlib import Path
 from .compare import usable_cores
 from .files import cache_dir
 
-PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "matplotlib", "seaborn", "ipywidgets",
-            "jupyterlab", "umap-learn", "tqdm")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "matplotlib",
+    "seaborn",
+    "ipywidgets",
+    "jupyterlab",
+    "umap-learn",
+    "tqdm",
+)
 MEND = "python -m pip install -c constraints.txt -e ."
 
 
@@ -27,8 +39,12 @@ def examine() -> int:
         print(f"{'ok ' if ok else '-> '} {what:14s} {state}" + (f"\n   {'':14s} fix: {fix}" if fix and not ok else ""))
 
     version = sys.version_info
-    line(version >= (3, 10), "python", f"{platform.python_version()} on {platform.platform(terse=True)}",
-         "install Python 3.10 or newer")
+    line(
+        version >= (3, 10),
+        "python",
+        f"{platform.python_version()} on {platform.platform(terse=True)}",
+        "install Python 3.10 or newer",
+    )
     for name in PACKAGES:
         try:
             line(True, name, importlib.metadata.version(name))
@@ -38,10 +54,21 @@ def examine() -> int:
     line(*_device())
     line(*_widgets())
     embedded = Path(__file__).with_name("embedded") / "mnist1d.npz"
-    line(embedded.exists(), "mnist1d", "shipped with the package" if embedded.exists() else f"{embedded} is missing", MEND)
+    line(
+        embedded.exists(),
+        "mnist1d",
+        "shipped with the package" if embedded.exists() else f"{embedded} is missing",
+        MEND,
+    )
     cifar = cache_dir() / "cifar10" / "cifar-10-batches-py"
-    print(f"{'ok ' if cifar.is_dir() else '   '} {'cifar10':14s} "
-          + (f"in {cifar.parent}" if cifar.is_dir() else f"not in {cifar.parent}; --dataset cifar10 downloads it (170 MB), only if you want it"))
+    print(
+        f"{'ok ' if cifar.is_dir() else '   '} {'cifar10':14s} "
+        + (
+            f"in {cifar.parent}"
+            if cifar.is_dir()
+            else f"not in {cifar.parent}; --dataset cifar10 downloads it (170 MB), only if you want it"
+        )
+    )
     print(f"    {'cache':14s} {cache_dir()} (set LAYERMATCH_CACHE to move it)")
     print("\nAll is well." if not missing else f"\n{missing} to mend, see the lines marked ->.")
     return min(missing, 1)
@@ -52,8 +79,12 @@ def _imports(name: str) -> tuple[bool, str, str, str]:
         importlib.import_module(name)
         return True, f"import {name}", "works", ""
     except Exception as error:  # a build for another torch raises RuntimeError, not ImportError
-        return (False, f"import {name}", f"fails: {error}".splitlines()[0],
-                "python -m pip install --force-reinstall torch torchvision (a matching pair)")
+        return (
+            False,
+            f"import {name}",
+            f"fails: {error}".splitlines()[0],
+            "python -m pip install --force-reinstall torch torchvision (a matching pair)",
+        )
 
 
 def _device() -> tuple[bool, str, str, str]:
@@ -76,7 +107,12 @@ def _widgets() -> tuple[bool, str, str, str]:
     except importlib.metadata.PackageNotFoundError:
         return False, "widgets", "ipywidgets is not installed", MEND
     if not extension.exists():
-        return False, "widgets", "JupyterLab's side is missing", "python -m pip install --force-reinstall jupyterlab_widgets"
+        return (
+            False,
+            "widgets",
+            "JupyterLab's side is missing",
+            "python -m pip install --force-reinstall jupyterlab_widgets",
+        )
     if major < 8:
         return False, "widgets", f"ipywidgets {major} is too old", "python -m pip install -U ipywidgets"
     return True, "widgets", "JupyterLab's side is in place", ""

@@ -19,8 +19,16 @@ def check_choice(name: str, value: object, allowed) -> None:
     raise InputError(f"{name}={value!r} is unknown; choose from {', '.join(map(str, allowed))}.{hint}")
 
 
-def check_range(name: str, value: object, low: float, high: float = float("inf"), *, whole: bool = False,
-                open_low: bool = False, open_high: bool = False) -> None:
+def check_range(
+    name: str,
+    value: object,
+    low: float,
+    high: float = float("inf"),
+    *,
+    whole: bool = False,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
     """Raise InputError unless `value` is a finite number in the interval (a whole one where `whole`)."""
     kinds = int if whole else (int, float)
     ok = isinstance(value, kinds) and not isinstance(value, bool)

@@ -57,7 +57,9 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor
     return (F.cross_entropy(at_least_float32(logits), labels, reduction="none") * mask).mean()
 
 
-def fixmatch_loss(z_weak: Tensor, z_strong: Tensor, classifier: nn.Linear, *, threshold: float = 0.95) -> PseudoLabelLoss:
+def fixmatch_loss(
+    z_weak: Tensor, z_strong: Tensor, classifier: nn.Linear, *, threshold: float = 0.95
+) -> PseudoLabelLoss:
     """FixMatch's unlabelled loss L_u (Sohn et al. 2020, eq. 4): every layer gets the same gradient treatment."""
     W, b = classifier.weight, classifier.bias
     q, a, confidence = pseudo_label(linear(z_weak.detach(), W, b), threshold)
@@ -65,9 +67,16 @@ def fixmatch_loss(z_weak: Tensor, z_strong: Tensor, classifier: nn.Linear, *, th
     return PseudoLabelLoss(L_u, q, a, confidence)
 
 
-def pseudo_label_loss(z_weak: Tensor, z_strong: Tensor, classifier: nn.Linear, *, threshold: float = 0.95,
-                      grad_relu: str = "block", centers: AvgClustering | None = None,
-                      labels_from: str = "classifier") -> PseudoLabelLoss:
+def pseudo_label_loss(
+    z_weak: Tensor,
+    z_strong: Tensor,
+    classifier: nn.Linear,
+    *,
+    threshold: float = 0.95,
+    grad_relu: str = "block",
+    centers: AvgClustering | None = None,
+    labels_from: str = "classifier",
+) -> PseudoLabelLoss:
     """The unlabelled loss with one term per layer (our formulation of LayerMatch).
 
     L_z teaches the features against fixed centres V: W itself, or the averaged centres where `centers` is given
@@ -93,11 +102,14 @@ def pseudo_label_loss(z_weak: Tensor, z_strong: Tensor, classifier: nn.Linear, *
     check_choice("labels_from", labels_from, LABELS_FROM)
     check_range("threshold", threshold, 0, 1)
     if grad_relu == "gate":
-        raise InputError("grad_relu='gate' compares with the labelled gradient, which this loss does not see; "
-                         "the training step does it: layermatch_lite.training.backward, or train(...).")
+        raise InputError(
+            "grad_relu='gate' compares with the labelled gradient, which this loss does not see; "
+            "the training step does it: layermatch_lite.training.backward, or train(...)."
+        )
     if labels_from == "centers" and centers is None:
-        raise InputError("labels_from='centers' needs centers=AvgClustering(classifier); pass it, or use "
-                         "labels_from='classifier'.")
+        raise InputError(
+            "labels_from='centers' needs centers=AvgClustering(classifier); pass it, or use labels_from='classifier'."
+        )
     if grad_relu == "off" and centers is None:
         return fixmatch_loss(z_weak, z_strong, classifier, threshold=threshold)  # same gradients, one term
 

@@ -57,8 +57,9 @@ class SmallCNN1d(Classifier):
         check_range("num_classes", num_classes, 2, whole=True)
 
         def conv(i: int, o: int, k: int, stride: int) -> nn.Sequential:
-            return _layer(nn.Conv1d(i, o, k, stride=stride, padding=k // 2, bias=False),
-                          nn.BatchNorm1d(o, momentum=bn_momentum))
+            return _layer(
+                nn.Conv1d(i, o, k, stride=stride, padding=k // 2, bias=False), nn.BatchNorm1d(o, momentum=bn_momentum)
+            )
 
         self.conv1 = conv(in_channels, width, 5, 1)
         self.conv2 = conv(width, width, 3, 2)
@@ -79,7 +80,9 @@ class SmallCNN(Classifier):
         check_range("num_classes", num_classes, 2, whole=True)
 
         def conv(i: int, o: int, stride: int) -> nn.Sequential:
-            return _layer(nn.Conv2d(i, o, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(o, momentum=bn_momentum))
+            return _layer(
+                nn.Conv2d(i, o, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(o, momentum=bn_momentum)
+            )
 
         self.conv1 = conv(in_channels, width, 1)
         self.conv2 = conv(width, 2 * width, 2)
@@ -117,8 +120,9 @@ class WideResNet(Classifier):
     32x32 in the protocol; other sizes work, since the last step is a mean over the image.
     """
 
-    def __init__(self, depth: int = 28, width: int = 2, num_classes: int = 10, bn_momentum: float = 0.001,
-                 in_channels: int = 3):
+    def __init__(
+        self, depth: int = 28, width: int = 2, num_classes: int = 10, bn_momentum: float = 0.001, in_channels: int = 3
+    ):
         super().__init__()
         check_range("num_classes", num_classes, 2, whole=True)
         check_range("width", width, 1, whole=True)
@@ -127,8 +131,10 @@ class WideResNet(Classifier):
         widths = [16, 16 * width, 32 * width, 64 * width]
 
         def group(i: int, o: int, stride: int, first: bool) -> nn.Sequential:
-            blocks = [_Block(i if n == 0 else o, o, stride if n == 0 else 1, bn_momentum, first and n == 0)
-                      for n in range((depth - 4) // 6)]
+            blocks = [
+                _Block(i if n == 0 else o, o, stride if n == 0 else 1, bn_momentum, first and n == 0)
+                for n in range((depth - 4) // 6)
+            ]
             return nn.Sequential(*blocks)
 
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
@@ -150,14 +156,24 @@ def init_weights(model: nn.Module, generator: torch.Generator | None = None) -> 
     Without a generator the draw comes from torch's global one, as PyTorch's own layers do.
     """
     for module in model.modules():
-        if isinstance(module, (nn.Conv1d, nn.Conv2d)) or (isinstance(module, nn.Linear) and module is not model.classifier):
-            nn.init.kaiming_normal_(module.weight, a=SLOPE, mode="fan_out", nonlinearity="leaky_relu", generator=generator)
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)) or (
+            isinstance(module, nn.Linear) and module is not model.classifier
+        ):
+            nn.init.kaiming_normal_(
+                module.weight, a=SLOPE, mode="fan_out", nonlinearity="leaky_relu", generator=generator
+            )
     nn.init.xavier_normal_(model.classifier.weight, generator=generator)
     nn.init.zeros_(model.classifier.bias)
 
 
-def build_model(name: str, sample_shape: tuple[int, ...], num_classes: int, *, bn_momentum: float = 0.1,
-                generator: torch.Generator | None = None) -> Classifier:
+def build_model(
+    name: str,
+    sample_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    bn_momentum: float = 0.1,
+    generator: torch.Generator | None = None,
+) -> Classifier:
     """The model that a setting names, with weights drawn from `generator` and no trace in the global one.
 
     Args:

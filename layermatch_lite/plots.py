@@ -18,8 +18,11 @@ from .seeding import generator
 
 # Okabe and Ito's colours, told apart by people who do not see red and green, and a marker of its own for each method.
 STYLE = {
-    "supervised": ("#555555", "s"), "fixmatch": ("#D55E00", "o"), "grad_relu": ("#E69F00", "^"),
-    "avg_clustering": ("#009E73", "v"), "layermatch": ("#0072B2", "D"),
+    "supervised": ("#555555", "s"),
+    "fixmatch": ("#D55E00", "o"),
+    "grad_relu": ("#E69F00", "^"),
+    "avg_clustering": ("#009E73", "v"),
+    "layermatch": ("#0072B2", "D"),
 }
 
 
@@ -28,8 +31,13 @@ def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
     g, views = generator(seed, "figure"), Views(data)
     shown = range(min(6, len(data.classes)))
     x = torch.stack([data.x_labelled[data.y_labelled == c][0] for c in shown])
-    columns = {"sample": views.plain(x), "weak": views.weak(x, g), "weak again": views.weak(x, g),
-               "strong": views.strong(x, g), "strong again": views.strong(x, g)}
+    columns = {
+        "sample": views.plain(x),
+        "weak": views.weak(x, g),
+        "weak again": views.weak(x, g),
+        "strong": views.strong(x, g),
+        "strong again": views.strong(x, g),
+    }
     figure = Figure(figsize=(12, 1.25 * len(shown) + 0.6), layout="constrained")
     axes = figure.subplots(len(shown), len(columns), sharex=data.kind != "points", sharey=True, squeeze=False)
     for j, (title, batch) in enumerate(columns.items()):
@@ -39,8 +47,10 @@ def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
     for i, c in enumerate(shown):
         axes[i, 0].set_ylabel(data.classes[c], fontsize=13, rotation=0, ha="right", va="center")
     moved = {k: float((columns[k] - columns["sample"]).abs().mean()) for k in ("weak", "strong")}
-    return figure, (f"One sample of {len(shown)} classes of {data.name} with two weak and two strong views each; a weak view "
-                    f"differs from its sample by {moved['weak']:.2f} on average, a strong one by {moved['strong']:.2f}.")
+    return figure, (
+        f"One sample of {len(shown)} classes of {data.name} with two weak and two strong views each; a weak view "
+        f"differs from its sample by {moved['weak']:.2f} on average, a strong one by {moved['strong']:.2f}."
+    )
 
 
 PHASES = ("black", "#0072B2", "#0072B2", "#D55E00", "#D55E00")
@@ -63,8 +73,11 @@ def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
     figure = Figure(figsize=(13, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
     config = outcomes[0].config
-    figure.suptitle(f"{config.dataset}, {config.num_labels} labels, {config.steps} steps, "
-                    f"{len({o.config.seed for o in outcomes})} seeds", fontsize=15)
+    figure.suptitle(
+        f"{config.dataset}, {config.num_labels} labels, {config.steps} steps, "
+        f"{len({o.config.seed for o in outcomes})} seeds",
+        fontsize=15,
+    )
     alt = f"{_draw_accuracy(left, outcomes)} {_draw_benefit(right, outcomes)}"
     return figure, alt
 
@@ -93,7 +106,12 @@ def _draw_benefit(ax, outcomes: Sequence[Outcome]) -> str:
     benefits = layer_benefits(outcomes)
     table = early_and_late(benefits)
     names = list(dict.fromkeys(benefits["layer"]))
-    bars = [(m, p) for m in by_method(outcomes) for p in ("early", "late") if ((table["method"] == m) & (table["phase"] == p)).any()]
+    bars = [
+        (m, p)
+        for m in by_method(outcomes)
+        for p in ("early", "late")
+        if ((table["method"] == m) & (table["phase"] == p)).any()
+    ]
     width = 0.8 / max(1, len(bars))
     parts = []
     for k, (method, phase) in enumerate(bars):
@@ -102,9 +120,16 @@ def _draw_benefit(ax, outcomes: Sequence[Outcome]) -> str:
         for i, layer in enumerate(names):
             values = t.loc[t["layer"] == layer, "benefit"]
             x = i + (k - (len(bars) - 1) / 2) * width
-            ax.bar(x, values.mean(), width * 0.92, color=color if phase == "late" else "white", edgecolor=color,
-                   hatch="" if phase == "late" else "////", linewidth=1.5,
-                   label=f"{NAMES[method]}, {phase}" if i == 0 else None)
+            ax.bar(
+                x,
+                values.mean(),
+                width * 0.92,
+                color=color if phase == "late" else "white",
+                edgecolor=color,
+                hatch="" if phase == "late" else "////",
+                linewidth=1.5,
+                label=f"{NAMES[method]}, {phase}" if i == 0 else None,
+            )
             ax.scatter([x] * len(values), values, s=16, color="black", marker=marker, zorder=3)
         last = t[t["layer"] == names[-1]]["benefit"].mean()
         first = t[t["layer"] == names[0]]["benefit"].mean()
@@ -132,8 +157,19 @@ def study_figure(results: dict) -> tuple[Figure, str]:
             color, marker = STYLE[row]
             mean, (low, high) = statistics.fmean(scores), interval(scores)
             ax.scatter([i - 0.14] * len(scores), scores, s=28, color=color, marker=marker, alpha=0.55)
-            ax.errorbar(i + 0.14, mean, [[mean - low], [high - mean]], color=color, marker=marker, markersize=10, capsize=6, linewidth=2.5)
-            ax.annotate(f"{mean:.3f}", (i + 0.14, high), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=11)
+            ax.errorbar(
+                i + 0.14,
+                mean,
+                [[mean - low], [high - mean]],
+                color=color,
+                marker=marker,
+                markersize=10,
+                capsize=6,
+                linewidth=2.5,
+            )
+            ax.annotate(
+                f"{mean:.3f}", (i + 0.14, high), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=11
+            )
         top = statistics.fmean(setting["rows"]["every label"]["accuracy"])
         ax.axhline(top, color="black", linestyle=":", linewidth=1.5)
         ax.annotate(f"every label: {top:.3f}", (len(rows) - 0.5, top), va="bottom", ha="right", fontsize=11)

@@ -19,8 +19,17 @@ def layers(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return {name: parameters for name, parameters in grouped.items() if parameters}
 
 
-def layer_benefit(model: nn.Module, x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor, *,
-                  threshold: float, generator: torch.Generator) -> list[dict]:
+def layer_benefit(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    weak: Tensor,
+    strong: Tensor,
+    y_true: Tensor,
+    *,
+    threshold: float,
+    generator: torch.Generator,
+) -> list[dict]:
     """Measure every layer at the model's current weights, always for plain FixMatch, whatever the method trains with.
 
     One joint forward in train mode, as in training; the BN buffers and the mode are restored afterwards and no
@@ -66,7 +75,9 @@ def layer_benefit(model: nn.Module, x: Tensor, y: Tensor, weak: Tensor, strong: 
             return by_layer(torch.autograd.grad(logits, parameters, error, retain_graph=True, allow_unused=True))
 
         def by_layer(gradients) -> list[Tensor]:
-            flat = iter(torch.zeros_like(q).flatten() if g is None else g.flatten() for g, q in zip(gradients, parameters))
+            flat = iter(
+                torch.zeros_like(q).flatten() if g is None else g.flatten() for g, q in zip(gradients, parameters)
+            )
             return [torch.cat([next(flat) for _ in group]) for group in groups.values()]
 
         everyone = torch.ones_like(mask)
@@ -85,21 +96,24 @@ def layer_benefit(model: nn.Module, x: Tensor, y: Tensor, weak: Tensor, strong: 
 
     masked = int(mask.sum())
     wrong_rate = float((labels != y_true)[mask].float().mean()) if masked else None
-    return [{
-        "layer": name,
-        "benefit": _ratio(pseudo_masked[i] @ true_masked[i], true_masked[i] @ true_masked[i]),
-        "alignment": cosine(pseudo_masked[i], true_all[i]),
-        "alignment_true_masked": cosine(true_masked[i], true_all[i]),
-        "alignment_pseudo_all": cosine(pseudo_all[i], true_all[i]),
-        "alignment_true_random": cosine(true_random[i], true_all[i]),
-        "interference": cosine(pseudo_masked[i], labelled[i]),
-        "norm_pseudo": float(pseudo_masked[i].norm()),
-        "norm_true": float(true_masked[i].norm()),
-        "norm_labelled": float(labelled[i].norm()),
-        "mask_rate": masked / n,
-        "wrong_rate": wrong_rate,
-        "empty": masked == 0,
-    } for i, name in enumerate(groups)]
+    return [
+        {
+            "layer": name,
+            "benefit": _ratio(pseudo_masked[i] @ true_masked[i], true_masked[i] @ true_masked[i]),
+            "alignment": cosine(pseudo_masked[i], true_all[i]),
+            "alignment_true_masked": cosine(true_masked[i], true_all[i]),
+            "alignment_pseudo_all": cosine(pseudo_all[i], true_all[i]),
+            "alignment_true_random": cosine(true_random[i], true_all[i]),
+            "interference": cosine(pseudo_masked[i], labelled[i]),
+            "norm_pseudo": float(pseudo_masked[i].norm()),
+            "norm_true": float(true_masked[i].norm()),
+            "norm_labelled": float(labelled[i].norm()),
+            "mask_rate": masked / n,
+            "wrong_rate": wrong_rate,
+            "empty": masked == 0,
+        }
+        for i, name in enumerate(groups)
+    ]
 
 
 def cosine(a: Tensor, b: Tensor) -> float:

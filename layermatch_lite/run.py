@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from .config import TrainConfig
-from .data import SSLData
 from .errors import InputError
 from .files import write_atomically
 from .models import build_model
@@ -30,9 +29,10 @@ class Run:
     """One run, finished or not. `train` returns it; `Run.load` reads it back.
 
     history holds one record per logged step: step, lr, loss_s, loss_u, mask_rate, pseudo_label_accuracy (of the labels
-    over the threshold), confident_half_accuracy (of the more confident half of each batch's labels, whatever the threshold:
-    for comparing methods at equal mask rate), pseudo_label_counts (per class, of those over the threshold), accuracy (test,
-    EMA model), val_accuracy, and layer_benefit where it was measured. Losses and rates are means over the steps since the record before.
+    over the threshold), confident_half_accuracy (of the more confident half of each batch's labels, whatever the
+    threshold: for comparing methods at equal mask rate), pseudo_label_counts (per class, of those over the threshold),
+    accuracy (test, EMA model), val_accuracy, and layer_benefit where it was measured. Losses and rates are means over
+    the steps since the record before.
     """
 
     config: TrainConfig
@@ -51,16 +51,27 @@ class Run:
     @classmethod
     def start(cls, config: TrainConfig, data: dict, device: torch.device) -> Run:
         """A run before its first step, with weights and random streams made from config.seed."""
-        model = build_model(config.model, tuple(data["sample_shape"]), len(data["classes"]),
-                            bn_momentum=config.bn_momentum, generator=generator(config.seed, "init")).to(device)
+        model = build_model(
+            config.model,
+            tuple(data["sample_shape"]),
+            len(data["classes"]),
+            bn_momentum=config.bn_momentum,
+            generator=generator(config.seed, "init"),
+        ).to(device)
         if device.type == "cuda" and len(data["sample_shape"]) == 3:
             model = model.to(memory_format=torch.channels_last)
         optimizer = sgd(model, config)
         return cls(
-            config, data, environment(device), model, averaged_model(model, config.ema_decay),
+            config,
+            data,
+            environment(device),
+            model,
+            averaged_model(model, config.ema_decay),
             AvgClustering(model.classifier, config.center_momentum) if config.switches.avg_clustering else None,
-            optimizer, LambdaLR(optimizer, lambda k: cosine_schedule(k, config.steps)),
-            {name: generator(config.seed, name, device) for name in ("labelled", "unlabelled", "probe")})
+            optimizer,
+            LambdaLR(optimizer, lambda k: cosine_schedule(k, config.steps)),
+            {name: generator(config.seed, name, device) for name in ("labelled", "unlabelled", "probe")},
+        )
 
     @property
     def accuracy(self) -> float:
@@ -88,8 +99,14 @@ class Run:
     def save(self, path: str | PathLike) -> None:
         """Write the run to one file, atomically. Raises InputError where the place cannot be written."""
         content = {
-            "format": FORMAT, "version": VERSION, "config": asdict(self.config), "data": self.data,
-            "environment": self.environment, "step": self.step, "seconds": self.seconds, "history": self.history,
+            "format": FORMAT,
+            "version": VERSION,
+            "config": asdict(self.config),
+            "data": self.data,
+            "environment": self.environment,
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": self.history,
             "state": {name: part.state_dict() for name, part in self._stateful().items()},
             "generators": {name: g.get_state() for name, g in self.generators.items()},
         }
@@ -98,8 +115,10 @@ class Run:
         try:
             write_atomically(path, lambda f: f.write(buffer.getbuffer()))
         except OSError as error:
-            raise InputError(f"{path} could not be written ({error.strerror or error}); what was saved there before is "
-                             "unharmed. Free some space, or choose another place.") from error
+            raise InputError(
+                f"{path} could not be written ({error.strerror or error}); what was saved there before is "
+                "unharmed. Free some space, or choose another place."
+            ) from error
 
     @classmethod
     def load(cls, path: str | PathLike, device: torch.device | str = "cpu") -> Run:
@@ -109,13 +128,19 @@ class Run:
         except FileNotFoundError as error:
             raise InputError(f"{path} does not exist; give the path of a saved run.") from error
         except Exception as error:  # torch has no common class for a truncated, foreign or hostile file
-            raise InputError(f"{path} is not a whole run of layermatch_lite ({type(error).__name__}); it may be truncated or "
-                             "come from elsewhere. Use another copy, or train anew.") from error
+            raise InputError(
+                f"{path} is not a whole run of layermatch_lite ({type(error).__name__}); it may be truncated or "
+                "come from elsewhere. Use another copy, or train anew."
+            ) from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputError(f"{path} is a file of PyTorch, but not a run of layermatch_lite; give one saved by `train`.")
+            raise InputError(
+                f"{path} is a file of PyTorch, but not a run of layermatch_lite; give one saved by `train`."
+            )
         if content.get("version") != VERSION:
-            raise InputError(f"{path} has format version {content.get('version')!r}, this package reads {VERSION}; use the "
-                             "package version that wrote it, or train anew.")
+            raise InputError(
+                f"{path} has format version {content.get('version')!r}, this package reads {VERSION}; use the "
+                "package version that wrote it, or train anew."
+            )
         try:
             run = cls.start(TrainConfig.make(**content["config"]), content["data"], torch.device(device))
             for name, part in run._stateful().items():
@@ -137,17 +162,28 @@ def environment(device: torch.device) -> dict:
     """Where a run takes place: what must be the same for it to come out the same, bit for bit."""
     from . import __version__
 
-    return {"device": str(device), "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else
-            platform.processor() or platform.machine(), "threads": torch.get_num_threads(), "python": platform.python_version(),
-            "torch": str(torch.__version__), "layermatch_lite": __version__}
+    return {
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "layermatch_lite": __version__,
+    }
 
 
 def sgd(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     """Nesterov SGD with weight decay on weights only: none on biases and BN (the parameters with one dimension)."""
     weights = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
-    return torch.optim.SGD([{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-                           lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    return torch.optim.SGD(
+        [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+    )
 
 
 def cosine_schedule(k: int, steps: int) -> float:
@@ -160,6 +196,7 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
 
     `AveragedModel` copies at its first update instead of averaging, so that one is spent on the initial weights.
     """
+
     @torch.no_grad()
     def average(ema: list, current: list, updates: torch.Tensor) -> None:
         weight = 1 - warm_up(decay, int(updates) - 1)

@@ -25,8 +25,10 @@ def gate(g_u: Tensor, g_s: Tensor) -> Tensor:
         (P,) tensor of g_u's dtype.
     """
     if g_u.shape != g_s.shape or g_u.dim() != 1:
-        raise InputError(f"gate takes two flat vectors of one length, got {tuple(g_u.shape)} and {tuple(g_s.shape)}; "
-                         "flatten W's and b's gradients into one vector each.")
+        raise InputError(
+            f"gate takes two flat vectors of one length, got {tuple(g_u.shape)} and {tuple(g_s.shape)}; "
+            "flatten W's and b's gradients into one vector each."
+        )
     norm = g_s.dot(g_s)
     alpha = torch.where(norm > 0, g_u.dot(g_s) / norm.where(norm > 0, 1.0), 0.0)
     return g_u - alpha.clamp(max=0) * g_s

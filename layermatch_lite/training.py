@@ -25,8 +25,14 @@ class NonFiniteLoss(FloatingPointError):
     """The loss became NaN or infinite; the message names the step, the learning rate and the last good values."""
 
 
-def train(config: TrainConfig | None = None, data: SSLData | None = None, *, save: str | PathLike | None = None,
-          resume: str | PathLike | None = None, progress: bool = False) -> Run:
+def train(
+    config: TrainConfig | None = None,
+    data: SSLData | None = None,
+    *,
+    save: str | PathLike | None = None,
+    resume: str | PathLike | None = None,
+    progress: bool = False,
+) -> Run:
     """Train to the end and return the run.
 
     Args:
@@ -62,9 +68,18 @@ def train(config: TrainConfig | None = None, data: SSLData | None = None, *, sav
     return run
 
 
-def train_steps(config: TrainConfig | None = None, data: SSLData | None = None, *,
-                resume: str | PathLike | None = None, progress: bool = False) -> Iterator[Run]:
-    """The loop. Yields the run before its first step and after every step; stop driving it whenever you like."""
+def train_steps(
+    config: TrainConfig | None = None,
+    data: SSLData | None = None,
+    *,
+    resume: str | PathLike | None = None,
+    progress: bool = False,
+) -> Iterator[Run]:
+    """The loop, for whoever wants to watch or stop it: `for run in train_steps(config): ...`
+
+    Yields one and the same Run before its first step and after every step, each time further on; a `break` stops training.
+    Arguments and errors are those of `train`; nothing is saved unless you call `run.save`.
+    """
     run, data = prepare(config, data, resume, progress)
     config, model, classifier, switches = run.config, run.model, run.model.classifier, run.config.switches
     device = data.x_unlabelled.device
@@ -88,17 +103,24 @@ def train_steps(config: TrainConfig | None = None, data: SSLData | None = None, 
                 else:
                     z_x = features(x)
 
-            loss = L_s = F.cross_entropy(linear(z_x, classifier.weight, classifier.bias), y)
+            L_s = F.cross_entropy(linear(z_x, classifier.weight, classifier.bias), y)
+            L_u = torch.zeros_like(L_s)
             if switches.unlabelled:
-                out = pseudo_label_loss(z_weak, z_strong, classifier, threshold=config.threshold, centers=run.centers,
-                                        grad_relu="block" if switches.grad_relu == "gate" else switches.grad_relu,
-                                        labels_from=config.labels_from)
-                loss = L_s + config.lambda_u * out.loss
+                out = pseudo_label_loss(
+                    z_weak,
+                    z_strong,
+                    classifier,
+                    threshold=config.threshold,
+                    centers=run.centers,
+                    grad_relu="block" if switches.grad_relu == "gate" else switches.grad_relu,
+                    labels_from=config.labels_from,
+                )
+                L_u = out.loss
                 meter.add_pseudo_labels(out, y_true)
-            meter.add_losses(run.step, L_s, loss - L_s)
+            meter.add_losses(run.step, L_s, L_u)
 
             run.optimizer.zero_grad()
-            loss.backward()
+            (L_s + config.lambda_u * L_u).backward()
             if switches.grad_relu == "gate":
                 add_gated_gradient(classifier, z_strong, out, config.lambda_u)
             run.optimizer.step()
@@ -180,20 +202,26 @@ class Meter:
         """The part of a record that training itself yields; raises NonFiniteLoss; starts the next sums."""
         if (bad := int(self.first_bad)) >= 0:
             last = run.history[-1] if run.history else None
-            good = (f"at step {last['step']} they were {last['loss_s']:.4g} and {last['loss_u']:.4g}" if last
-                    else "there was no record before")
+            good = (
+                f"at step {last['step']} they were {last['loss_s']:.4g} and {last['loss_u']:.4g}"
+                if last
+                else "there was no record before"
+            )
             raise NonFiniteLoss(
                 f"the loss became NaN or infinite at step {bad} (learning rate {run.config.lr:g}, "
                 f"{run.config.lr * cosine_schedule(bad, run.config.steps):.4g} at that step); last good labelled and unlabelled "
-                f"losses: {good}. Try a smaller lr; what was saved before is unharmed.")
+                f"losses: {good}. Try a smaller lr; what was saved before is unharmed."
+            )
         L_s, L_u = (self.losses / self.steps).tolist()
         record = {"step": run.step, "lr": run.schedule.get_last_lr()[0], "loss_s": L_s, "loss_u": L_u}
         if run.config.switches.unlabelled:
             masked = float(self.masked)
-            record |= {"mask_rate": masked / (self.steps * n),
-                       "pseudo_label_accuracy": float(self.right) / masked if masked else None,
-                       "confident_half_accuracy": float(self.right_half) / (self.steps * (n // 2)) if n > 1 else None,
-                       "pseudo_label_counts": [int(c) for c in self.counts.tolist()]}
+            record |= {
+                "mask_rate": masked / (self.steps * n),
+                "pseudo_label_accuracy": float(self.right) / masked if masked else None,
+                "confident_half_accuracy": float(self.right_half) / (self.steps * (n // 2)) if n > 1 else None,
+                "pseudo_label_counts": [int(c) for c in self.counts.tolist()],
+            }
         self.reset()
         return record
 
@@ -210,7 +238,9 @@ def evaluate(run: Run, data: SSLData, views: Views) -> dict:
 def accuracy(model: nn.Module, views: Views, x: Tensor, y: Tensor, batch: int = 1000) -> float:
     """Share of right predictions on samples without augmentation; the model must be in eval mode."""
     with autocast(x.device):
-        right = sum((model(views.plain(xs)).argmax(dim=1) == ys).sum() for xs, ys in zip(x.split(batch), y.split(batch)))
+        right = sum(
+            (model(views.plain(xs)).argmax(dim=1) == ys).sum() for xs, ys in zip(x.split(batch), y.split(batch))
+        )
     return int(right) / len(y)
 
 
@@ -227,14 +257,17 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and torch.cuda.is_bf16_supported())
 
 
-def prepare(config: TrainConfig | None, data: SSLData | None, resume: str | PathLike | None,
-            progress: bool) -> tuple[Run, SSLData]:
+def prepare(
+    config: TrainConfig | None, data: SSLData | None, resume: str | PathLike | None, progress: bool
+) -> tuple[Run, SSLData]:
     """A new or a resumed run and its data on its device; raises InputError where they contradict each other."""
     if resume is not None:
         saved = Run.load(resume)
         if config is not None and (changed := saved.config.differences(config)):
             told = ", ".join(f"{k}={theirs!r} (saved: {ours!r})" for k, (ours, theirs) in changed.items())
-            raise InputError(f"{resume} was started with other settings: {told}. Leave them out to resume, or start anew.")
+            raise InputError(
+                f"{resume} was started with other settings: {told}. Leave them out to resume, or start anew."
+            )
         config = saved.config
     elif config is None:
         raise InputError("train needs a TrainConfig, or resume=PATH of a saved run.")
@@ -243,14 +276,21 @@ def prepare(config: TrainConfig | None, data: SSLData | None, resume: str | Path
         data = load_data(config.dataset, config.num_labels, num_val=config.num_val, seed=config.seed, progress=progress)
     else:
         check_agreement(config, data)
-    about = {"name": data.name, "classes": list(data.classes), "sample_shape": list(data.sample_shape),
-             "num_labels": data.num_labels, "fingerprint": data.fingerprint}
+    about = {
+        "name": data.name,
+        "classes": list(data.classes),
+        "sample_shape": list(data.sample_shape),
+        "num_labels": data.num_labels,
+        "fingerprint": data.fingerprint,
+    }
     if resume is None:
         run = Run.start(config, about, device)
     else:
         if saved.data != about:
-            raise InputError(f"{resume} was trained on another split of {saved.data['name']!r} than the one at hand "
-                             f"({saved.data['fingerprint']}, now {about['fingerprint']}); give it the data it had.")
+            raise InputError(
+                f"{resume} was trained on another split of {saved.data['name']!r} than the one at hand "
+                f"({saved.data['fingerprint']}, now {about['fingerprint']}); give it the data it had."
+            )
         run = Run.load(resume, device)
     return run, data.to(device)
 
@@ -280,6 +320,8 @@ def pick_device(name: str) -> torch.device:
     if usable and device.type == "cuda":
         usable = (device.index or 0) < torch.cuda.device_count()
     if not usable:
-        raise InputError(f"device={name!r} is not available here; choose from auto, "
-                         f"{', '.join(d for d, there in available.items() if there)}.")
+        raise InputError(
+            f"device={name!r} is not available here; choose from auto, "
+            f"{', '.join(d for d, there in available.items() if there)}."
+        )
     return device

@@ -40,9 +40,15 @@ def test_operations_without_parameter(images, ours, theirs):
     assert torch.equal(ours(images), each(theirs, images))
 
 
-@pytest.mark.parametrize("ours, theirs", [
-    (augment.brightness, tv.adjust_brightness), (augment.color, tv.adjust_saturation),
-    (augment.contrast, tv.adjust_contrast), (augment.sharpness, tv.adjust_sharpness)])
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        (augment.brightness, tv.adjust_brightness),
+        (augment.color, tv.adjust_saturation),
+        (augment.contrast, tv.adjust_contrast),
+        (augment.sharpness, tv.adjust_sharpness),
+    ],
+)
 def test_blends(images, ours, theirs):
     # float32 sums in another order may round one value in thousands to its neighbour
     difference = (ours(images, LEVELS).int() - each(theirs, images, LEVELS).int()).abs()
@@ -78,8 +84,15 @@ def test_rotate(images):
 
 def torchvision_shear(x, angle_x, angle_y):
     """As torchvision's RandAugment calls it: about the top left corner, like PIL."""
-    return tv.affine(x, 0.0, [0, 0], 1.0, [math.degrees(math.atan(angle_x)), math.degrees(math.atan(angle_y))],
-                     InterpolationMode.NEAREST, center=[0, 0])
+    return tv.affine(
+        x,
+        0.0,
+        [0, 0],
+        1.0,
+        [math.degrees(math.atan(angle_x)), math.degrees(math.atan(angle_y))],
+        InterpolationMode.NEAREST,
+        center=[0, 0],
+    )
 
 
 def test_shear(images):
@@ -104,7 +117,12 @@ def test_parameters_cover_the_protocols_ranges():
     assert value["Solarize"].min() == 26 and value["Solarize"].max() == 231
     assert value["Brightness"][0] == pytest.approx(0.14) and value["Brightness"][-1] == pytest.approx(0.86)
     assert {name for name, (_, _, signed) in augment.OPERATIONS.items() if signed} == {
-        "Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"}
+        "Rotate",
+        "ShearX",
+        "ShearY",
+        "TranslateX",
+        "TranslateY",
+    }
 
 
 def test_flip_and_crop_yields_crops_of_the_reflected_image(g):
@@ -113,8 +131,13 @@ def test_flip_and_crop_yields_crops_of_the_reflected_image(g):
     seen = set()
     for image, result in zip(x, out):
         padded = tv.pad(image, [2, 2, 2, 2], padding_mode="reflect")
-        crops = {(dy, dx, f): (c.flip(2) if f else c) for dy in range(5) for dx in range(5) for f in (False, True)
-                 for c in [padded[:, dy:dy + 8, dx:dx + 8]]}
+        crops = {
+            (dy, dx, f): (c.flip(2) if f else c)
+            for dy in range(5)
+            for dx in range(5)
+            for f in (False, True)
+            for c in [padded[:, dy : dy + 8, dx : dx + 8]]
+        }
         hits = [k for k, c in crops.items() if torch.equal(c, result)]
         assert len(hits) == 1
         seen.add(hits[0])

@@ -27,11 +27,21 @@ def run(*arguments):
 def test_demo_prints_two_tables_and_draws_a_figure(tmp_path, capsys):
     assert run("demo", "--steps", "16", "--batch-size", "8", "--threshold", "0.3", "--out", str(tmp_path / "out")) == 0
     out = capsys.readouterr().out
-    for word in ("Supervised", "FixMatch", "LayerMatch", "seed by seed", "mask rate", "classifier", "FixMatch, early", "cannot rank"):
+    for word in (
+        "Supervised",
+        "FixMatch",
+        "LayerMatch",
+        "seed by seed",
+        "mask rate",
+        "classifier",
+        "FixMatch, early",
+        "cannot rank",
+    ):
         assert word in out
     numbers = json.loads((tmp_path / "out" / "demo.json").read_text())
     assert [(r["config"]["method"], r["config"]["seed"]) for r in numbers["runs"]] == [
-        (m, s) for s in range(3) for m in ("supervised", "fixmatch", "layermatch")]
+        (m, s) for s in range(3) for m in ("supervised", "fixmatch", "layermatch")
+    ]
     assert f"{numbers['runs'][0]['history'][-1]['accuracy']:.3f}" in out
     assert "Test accuracy, mean over seeds: Supervised 0." in numbers["alt"]
     assert (tmp_path / "out" / "demo.png").read_bytes().startswith(b"\x89PNG")
@@ -52,7 +62,22 @@ def test_ctrl_c_stops_a_demo_at_once(tmp_path):
 
 def test_train_saves_resumes_and_never_overwrites(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run("train", *TINY, "--method", "fixmatch", "--threshold", "0.4", "--lr", "0.01", "--seed", "2", "--no-avg-clustering") == 0
+    assert (
+        run(
+            "train",
+            *TINY,
+            "--method",
+            "fixmatch",
+            "--threshold",
+            "0.4",
+            "--lr",
+            "0.01",
+            "--seed",
+            "2",
+            "--no-avg-clustering",
+        )
+        == 0
+    )
     path = tmp_path / "runs" / "blobs-fixmatch-8-labels-seed-2.pt"
     c = Run.load(path).config
     assert (c.method, c.threshold, c.lr, c.seed, c.steps, c.avg_clustering) == ("fixmatch", 0.4, 0.01, 2, 8, False)
@@ -69,15 +94,33 @@ def test_train_with_every_label(tmp_path):
     assert Run.load(tmp_path / "run.pt").data["num_labels"] == 1000
 
 
-@pytest.mark.parametrize("arguments, named", [
-    (["train", "--method", "fixmach"], "'fixmach'"), (["train", "--num-labels", "15"], "15"), (["train", "--num-labels", "0"], "0"),
-    (["train", "--num-labels", "90000"], "90000"), (["train", "--threshold", "2"], "threshold=2.0"), (["train", "--steps", "0"], "steps=0"),
-    (["train", "--steps", "many"], "'many'"), (["train", "--lr", "-1"], "lr=-1.0"), (["train", "--batch-size", "-4"], "batch_size=-4"),
-    (["train", "--momentum", "1"], "momentum=1.0"), (["train", "--dataset", "imagenet"], "imagenet"),
-    (["train", "--dataset", "./nowhere"], "nowhere"), (["train", "--preset", "fast"], "fast"), (["train", "--no-such-setting", "1"], "no-such"),
-    (["train", "--resume", "missing.pt"], "missing.pt"), (["train", "--device", "tpu"], "tpu"), (["demo", "--seeds", "0"], "seeds=0"),
-    (["demo", "--workers", "0"], "workers=0"), (["demo", "--out", "/dev/null/out"], "/dev/null/out"),
-    (["train", "--out", "/dev/null/run.pt"], "/dev/null/run.pt"), ([], "required"), (["dance"], "dance")])
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["train", "--method", "fixmach"], "'fixmach'"),
+        (["train", "--num-labels", "15"], "15"),
+        (["train", "--num-labels", "0"], "0"),
+        (["train", "--num-labels", "90000"], "90000"),
+        (["train", "--threshold", "2"], "threshold=2.0"),
+        (["train", "--steps", "0"], "steps=0"),
+        (["train", "--steps", "many"], "'many'"),
+        (["train", "--lr", "-1"], "lr=-1.0"),
+        (["train", "--batch-size", "-4"], "batch_size=-4"),
+        (["train", "--momentum", "1"], "momentum=1.0"),
+        (["train", "--dataset", "imagenet"], "imagenet"),
+        (["train", "--dataset", "./nowhere"], "nowhere"),
+        (["train", "--preset", "fast"], "fast"),
+        (["train", "--no-such-setting", "1"], "no-such"),
+        (["train", "--resume", "missing.pt"], "missing.pt"),
+        (["train", "--device", "tpu"], "tpu"),
+        (["demo", "--seeds", "0"], "seeds=0"),
+        (["demo", "--workers", "0"], "workers=0"),
+        (["demo", "--out", "/dev/null/out"], "/dev/null/out"),
+        (["train", "--out", "/dev/null/run.pt"], "/dev/null/run.pt"),
+        ([], "required"),
+        (["dance"], "dance"),
+    ],
+)
 def test_wrong_values_end_with_one_line(arguments, named, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(*arguments) not in (0, None)
@@ -96,8 +139,20 @@ def test_help_teaches(command, capsys):
     assert run(*command, "--help") == 0
     out = capsys.readouterr().out
     if command == ["train"]:
-        for option in ("--dataset", "--method", "--num-labels", "--steps", "--seed", "--batch-size", "--threshold", "--lr", "--resume",
-                       "--grad-relu", "--center-momentum", "--compile"):
+        for option in (
+            "--dataset",
+            "--method",
+            "--num-labels",
+            "--steps",
+            "--seed",
+            "--batch-size",
+            "--threshold",
+            "--lr",
+            "--resume",
+            "--grad-relu",
+            "--center-momentum",
+            "--compile",
+        ):
             assert option in out
     assert len(out.splitlines()) > 4
 

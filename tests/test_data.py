@@ -13,8 +13,12 @@ from PIL import Image
 from layermatch_lite import InputError, data, load_data
 from layermatch_lite.data import EMBEDDED, choose_labels, split
 
-SHAPES = {"mnist1d": (4000, 1000, 10, (1, 40)), "digits": (1437, 360, 10, (1, 8, 8)),
-          "two_moons": (1000, 1000, 2, (2,)), "blobs": (1000, 1000, 4, (2,))}
+SHAPES = {
+    "mnist1d": (4000, 1000, 10, (1, 40)),
+    "digits": (1437, 360, 10, (1, 8, 8)),
+    "two_moons": (1000, 1000, 2, (2,)),
+    "blobs": (1000, 1000, 4, (2,)),
+}
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -33,7 +37,9 @@ def rows(x):
 
 def test_a_split_keeps_its_parts_apart():
     d = load_data("mnist1d", 40, num_val=500, seed=1)
-    assert rows(d.x_labelled) <= rows(d.x_unlabelled), "the unlabelled pool includes the labelled samples, as in FixMatch"
+    assert rows(d.x_labelled) <= rows(d.x_unlabelled), (
+        "the unlabelled pool includes the labelled samples, as in FixMatch"
+    )
     assert not rows(d.x_val) & rows(d.x_unlabelled)
     assert not rows(d.x_test) & (rows(d.x_unlabelled) | rows(d.x_val))
     assert len(rows(d.x_unlabelled)) + len(rows(d.x_val)) == 4000
@@ -66,12 +72,21 @@ def test_none_keeps_every_label():
     assert torch.equal(d.x_labelled, d.x_unlabelled)
 
 
-@pytest.mark.parametrize("name, wanted, named", [
-    ("mnist1d", dict(num_labels=15), "15.*10 or 20"), ("mnist1d", dict(num_labels=5), "give 10"),
-    ("mnist1d", dict(num_labels=0), "num_labels=0"), ("mnist1d", dict(num_labels=-10), "-10"),
-    ("mnist1d", dict(num_labels=100_000), "rarest class"), ("mnist1d", dict(num_labels=2.5), "2.5"),
-    ("mnist1d", dict(num_val=4000), "num_val"), ("mnist1d", dict(seed=-1), "seed"),
-    ("mnist2d", {}, "mnist2d.*mnist1d"), ("no/such/folder", {}, "not a folder")])
+@pytest.mark.parametrize(
+    "name, wanted, named",
+    [
+        ("mnist1d", dict(num_labels=15), "15.*10 or 20"),
+        ("mnist1d", dict(num_labels=5), "give 10"),
+        ("mnist1d", dict(num_labels=0), "num_labels=0"),
+        ("mnist1d", dict(num_labels=-10), "-10"),
+        ("mnist1d", dict(num_labels=100_000), "rarest class"),
+        ("mnist1d", dict(num_labels=2.5), "2.5"),
+        ("mnist1d", dict(num_val=4000), "num_val"),
+        ("mnist1d", dict(seed=-1), "seed"),
+        ("mnist2d", {}, "mnist2d.*mnist1d"),
+        ("no/such/folder", {}, "not a folder"),
+    ],
+)
 def test_wrong_requests(name, wanted, named):
     with pytest.raises(InputError, match=named):
         load_data(name, **{"num_labels": 20} | wanted)
@@ -116,7 +131,9 @@ def make_folder(root, classes=("cat", "dog"), train=6, test=3, size=(16, 16)):
         for c in classes:
             (root / part / c).mkdir(parents=True)
             for i in range(n):
-                Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(root / part / c / f"{i:03}.png")
+                Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(
+                    root / part / c / f"{i:03}.png"
+                )
     return root
 
 
@@ -141,7 +158,7 @@ def test_the_cache_is_used_and_rebuilt_when_the_folder_changes(folder, monkeypat
 
 def test_a_damaged_cache_is_rebuilt(folder):
     first = load_data(folder, 4)
-    cache, = (data.cache_dir() / "folders").glob("*.npz")
+    (cache,) = (data.cache_dir() / "folders").glob("*.npz")
     cache.write_bytes(cache.read_bytes()[:500])
     assert torch.equal(load_data(folder, 4).x_unlabelled, first.x_unlabelled)
 
@@ -159,16 +176,26 @@ def remove(path):
     path.rmdir()
 
 
-@pytest.mark.parametrize("spoil, named", [
-    (lambda f: remove(f / "test"), "no folder test/"),
-    (lambda f: [remove(f / "train" / c) for c in ("cat", "dog")], "no class folders"),
-    (lambda f: [remove(f / p / "dog") for p in ("train", "test")], "only one class"),
-    (lambda f: [p.unlink() for p in (f / "train" / "cat").iterdir()], "holds no images"),
-    (lambda f: (f / "test" / "dog").rename(f / "test" / "wolf"), "dog, wolf"),
-    (lambda f: (f / "train" / "cat" / "003.png").write_bytes(b"not an image"), "003.png is not a readable image"),
-    (lambda f: (f / "train" / "cat" / "003.png").write_bytes((f / "train/cat/002.png").read_bytes()[:200]), "003.png is not"),
-    (lambda f: Image.new("RGB", (9, 7)).save(f / "train" / "cat" / "003.png"), "9x7 pixels.*16x16"),
-    (lambda f: [Image.new("RGB", (8, 8)).save(p) for p in (f / "test").rglob("*.png")], "train images are 16x16.*8x8")])
+@pytest.mark.parametrize(
+    "spoil, named",
+    [
+        (lambda f: remove(f / "test"), "no folder test/"),
+        (lambda f: [remove(f / "train" / c) for c in ("cat", "dog")], "no class folders"),
+        (lambda f: [remove(f / p / "dog") for p in ("train", "test")], "only one class"),
+        (lambda f: [p.unlink() for p in (f / "train" / "cat").iterdir()], "holds no images"),
+        (lambda f: (f / "test" / "dog").rename(f / "test" / "wolf"), "dog, wolf"),
+        (lambda f: (f / "train" / "cat" / "003.png").write_bytes(b"not an image"), "003.png is not a readable image"),
+        (
+            lambda f: (f / "train" / "cat" / "003.png").write_bytes((f / "train/cat/002.png").read_bytes()[:200]),
+            "003.png is not",
+        ),
+        (lambda f: Image.new("RGB", (9, 7)).save(f / "train" / "cat" / "003.png"), "9x7 pixels.*16x16"),
+        (
+            lambda f: [Image.new("RGB", (8, 8)).save(p) for p in (f / "test").rglob("*.png")],
+            "train images are 16x16.*8x8",
+        ),
+    ],
+)
 def test_spoilt_folders(folder, spoil, named):
     spoil(folder)
     with pytest.raises(InputError, match=named):

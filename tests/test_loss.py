@@ -91,7 +91,9 @@ def test_avg_clustering_without_grad_relu_splits_the_gradient():
     z_weak, z_strong, classifier, centers = example()
     out = pseudo_label_loss(z_weak, z_strong, classifier, threshold=0.5, grad_relu="off", centers=centers)
     at_W = fixmatch_loss(z_weak, z_strong, classifier, threshold=0.5)
-    at_centers = (F.cross_entropy(z_strong @ centers.weight.T + centers.bias, at_W.labels, reduction="none") * at_W.mask).mean()
+    at_centers = (
+        F.cross_entropy(z_strong @ centers.weight.T + centers.bias, at_W.labels, reduction="none") * at_W.mask
+    ).mean()
     g_z, g_W, g_b = gradients(out.loss, z_strong, classifier.weight, classifier.bias)
     torch.testing.assert_close(g_z, gradients(at_centers, z_strong)[0])
     torch.testing.assert_close((g_W, g_b), gradients(at_W.loss, classifier.weight, classifier.bias))
@@ -168,14 +170,16 @@ def test_the_mean_runs_over_all_samples_and_the_mask_selects():
 @pytest.mark.parametrize("grad_relu", ["off", "block"])
 def test_an_empty_mask_is_a_zero_loss(grad_relu, with_centers):
     z_weak, z_strong, classifier, centers = example()
-    out = pseudo_label_loss(z_weak, z_strong, classifier, threshold=1.0, grad_relu=grad_relu,
-                            centers=centers if with_centers else None)
+    out = pseudo_label_loss(
+        z_weak, z_strong, classifier, threshold=1.0, grad_relu=grad_relu, centers=centers if with_centers else None
+    )
     assert out.loss == 0 and not out.mask.any()
     assert zero_or_none(gradients(out.loss, z_strong)[0])
 
 
-@pytest.mark.parametrize("dtype, expected", [(torch.bfloat16, torch.float32), (torch.float32, torch.float32),
-                                             (torch.float64, torch.float64)])
+@pytest.mark.parametrize(
+    "dtype, expected", [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)]
+)
 def test_losses_and_softmax_in_at_least_float32(dtype, expected):
     z_weak, z_strong, classifier, _ = example(dtype=torch.float64 if dtype == torch.float64 else torch.float32)
     z_weak, z_strong = z_weak.detach().to(dtype), z_strong.detach().to(dtype).requires_grad_()
@@ -196,9 +200,17 @@ def test_a_classifier_without_bias():
         assert pseudo_label_loss(z_weak, z_strong, classifier, threshold=0.5, grad_relu=grad_relu, centers=c).loss > 0
 
 
-@pytest.mark.parametrize("wrong, named", [
-    (dict(grad_relu="gate"), "training step"), (dict(grad_relu="on"), "'on'"), (dict(labels_from="centers"), "AvgClustering"),
-    (dict(labels_from="teacher"), "'teacher'"), (dict(threshold=1.5), "1.5"), (dict(threshold=float("nan")), "nan")])
+@pytest.mark.parametrize(
+    "wrong, named",
+    [
+        (dict(grad_relu="gate"), "training step"),
+        (dict(grad_relu="on"), "'on'"),
+        (dict(labels_from="centers"), "AvgClustering"),
+        (dict(labels_from="teacher"), "'teacher'"),
+        (dict(threshold=1.5), "1.5"),
+        (dict(threshold=float("nan")), "nan"),
+    ],
+)
 def test_wrong_arguments(wrong, named):
     z_weak, z_strong, classifier, _ = example()
     with pytest.raises(InputError, match=named) as caught:

@@ -8,8 +8,14 @@ from layermatch_lite import MLP, InputError, SmallCNN, SmallCNN1d, WideResNet
 from layermatch_lite.models import build_model
 from layermatch_lite.seeding import generator
 
-MODELS = [(MLP(num_classes=3), (2,)), (SmallCNN1d(), (1, 40)), (SmallCNN1d(in_channels=3), (3, 100)),
-          (SmallCNN(in_channels=1), (1, 8, 8)), (SmallCNN(), (3, 32, 32)), (WideResNet(depth=10, width=1), (3, 32, 32))]
+MODELS = [
+    (MLP(num_classes=3), (2,)),
+    (SmallCNN1d(), (1, 40)),
+    (SmallCNN1d(in_channels=3), (3, 100)),
+    (SmallCNN(in_channels=1), (1, 8, 8)),
+    (SmallCNN(), (3, 32, 32)),
+    (WideResNet(depth=10, width=1), (3, 32, 32)),
+]
 
 
 @pytest.mark.parametrize("model, shape", MODELS, ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else str(v))
@@ -37,10 +43,17 @@ def test_weights_come_from_the_generator_alone():
     assert not torch.equal(a.conv1[0].weight, c.conv1[0].weight)
 
 
-@pytest.mark.parametrize("make, named", [
-    (lambda: build_model("resnet50", (3, 32, 32), 10), "resnet50"), (lambda: build_model("mlp", (3, 32, 32), 10), "mlp"),
-    (lambda: build_model("wrn-28-2", (1, 40), 10), "wrn-28-2"), (lambda: build_model("wrn-27-2", (3, 32, 32), 10), "27"),
-    (lambda: WideResNet(width=0), "width"), (lambda: SmallCNN(num_classes=1), "num_classes")])
+@pytest.mark.parametrize(
+    "make, named",
+    [
+        (lambda: build_model("resnet50", (3, 32, 32), 10), "resnet50"),
+        (lambda: build_model("mlp", (3, 32, 32), 10), "mlp"),
+        (lambda: build_model("wrn-28-2", (1, 40), 10), "wrn-28-2"),
+        (lambda: build_model("wrn-27-2", (3, 32, 32), 10), "27"),
+        (lambda: WideResNet(width=0), "width"),
+        (lambda: SmallCNN(num_classes=1), "num_classes"),
+    ],
+)
 def test_wrong_models(make, named):
     with pytest.raises(InputError, match=named):
         make()

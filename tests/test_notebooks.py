@@ -30,7 +30,9 @@ def test_a_notebook_keeps_the_house_rules(path):
     code = [c.source for c in notebook.cells if c.cell_type == "code"]
     assert all(len(c.splitlines()) < 30 for c in code), "short cells"
     assert not any(line.startswith("class ") for c in code for line in c.splitlines()), "classes live in the library"
-    assert all(c.get("outputs") is not None and c.execution_count for c in notebook.cells if c.cell_type == "code"), "with outputs"
+    assert all(c.get("outputs") is not None and c.execution_count for c in notebook.cells if c.cell_type == "code"), (
+        "with outputs"
+    )
     assert not errors(notebook) and path.stat().st_size < 1_000_000
 
 

@@ -27,12 +27,17 @@ def test_the_three_lists_agree():
     from packaging.requirements import Requirement
 
     direct = [Requirement(r) for part in pyproject() for r in part]
-    pins = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+    pins = [
+        Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"
+    ]
     assert {r.name for r in direct} == {p.name for p in pins}
     for requirement in direct:
         for python in ("3.10", "3.11", "3.12", "3.13", "3.14"):
-            versions = [next(iter(p.specifier)).version for p in pins if p.name == requirement.name
-                        and (p.marker is None or p.marker.evaluate({"python_version": python}))]
+            versions = [
+                next(iter(p.specifier)).version
+                for p in pins
+                if p.name == requirement.name and (p.marker is None or p.marker.evaluate({"python_version": python}))
+            ]
             assert len(versions) == 1, f"{requirement.name} on Python {python}: {versions}"
             assert versions[0] in requirement.specifier, requirement.name
     environment = (ROOT / "environment.yml").read_text()
@@ -54,7 +59,18 @@ def test_what_is_installed_is_what_is_pinned():
 
 
 def test_import_is_light():
-    heavy = ("torchvision", "umap", "numba", "ipywidgets", "matplotlib", "seaborn", "pandas", "sklearn", "scipy.stats", "PIL")
+    heavy = (
+        "torchvision",
+        "umap",
+        "numba",
+        "ipywidgets",
+        "matplotlib",
+        "seaborn",
+        "pandas",
+        "sklearn",
+        "scipy.stats",
+        "PIL",
+    )
     code = f"import sys, layermatch_lite; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -17,12 +17,21 @@ def example(g):
     init_weights(model, g)
     draw = lambda n: torch.randn(n, 1, 40, generator=g, dtype=torch.float64)
     weak = draw(N)
-    return dict(model=model, x=draw(B), y=torch.randint(C, (B,), generator=g), weak=weak, strong=weak + 0.3 * draw(N),
-                y_true=torch.randint(C, (N,), generator=g), generator=g, threshold=0.4)
+    return dict(
+        model=model,
+        x=draw(B),
+        y=torch.randint(C, (B,), generator=g),
+        weak=weak,
+        strong=weak + 0.3 * draw(N),
+        y_true=torch.randint(C, (N,), generator=g),
+        generator=g,
+        threshold=0.4,
+    )
 
 
 def by_hand(model, x, y, weak, strong, y_true, threshold, **_):
     """The gradients of the definition, each from a forward pass of its own."""
+
     def forward():
         return model(torch.cat([x, weak, strong])).split([B, N, N])
 
@@ -35,11 +44,19 @@ def by_hand(model, x, y, weak, strong, y_true, threshold, **_):
         return layerwise(loss)
 
     def layerwise(loss):
-        gradients = dict(zip([n for n, _ in model.named_parameters()], torch.autograd.grad(loss, list(model.parameters()))))
+        gradients = dict(
+            zip([n for n, _ in model.named_parameters()], torch.autograd.grad(loss, list(model.parameters())))
+        )
         layers = dict.fromkeys(n.split(".")[0] for n in gradients)
         return {k: torch.cat([g.flatten() for n, g in gradients.items() if n.split(".")[0] == k]) for k in layers}
 
-    return gradient(q, a), gradient(y_true, a), gradient(q, one), gradient(y_true, one), layerwise(F.cross_entropy(forward()[0], y))
+    return (
+        gradient(q, a),
+        gradient(y_true, a),
+        gradient(q, one),
+        gradient(y_true, one),
+        layerwise(F.cross_entropy(forward()[0], y)),
+    )
 
 
 def test_every_quantity_equals_its_definition(example):
@@ -62,7 +79,7 @@ def test_every_quantity_equals_its_definition(example):
 def test_right_labels_have_benefit_one(example):
     model = example["model"].train()
     with torch.no_grad():
-        example["y_true"] = model(torch.cat([example["x"], example["weak"], example["strong"]]))[B:B + N].argmax(1)
+        example["y_true"] = model(torch.cat([example["x"], example["weak"], example["strong"]]))[B : B + N].argmax(1)
     for row in layer_benefit(**example):
         assert row["benefit"] == pytest.approx(1) and row["wrong_rate"] == 0
 
@@ -74,7 +91,9 @@ def test_the_random_control_of_a_full_mask_is_everybody(example):
 
 def test_an_empty_mask_is_flagged_and_finite(example):
     for row in layer_benefit(**example | {"threshold": 1.0}):
-        assert row["empty"] and row["benefit"] == row["alignment"] == row["norm_pseudo"] == 0 and row["wrong_rate"] is None
+        assert (
+            row["empty"] and row["benefit"] == row["alignment"] == row["norm_pseudo"] == 0 and row["wrong_rate"] is None
+        )
         assert all(v == v for v in row.values())
 
 

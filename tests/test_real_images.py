@@ -35,8 +35,12 @@ def test_cifar10_from_a_folder_end_to_end(tmp_path):
         tar.extractall(folder, filter="data")
     if not (folder / "train").is_dir():
         folder = next(folder.glob("*/train")).parent
-    first, again = (json.loads(subprocess.run([sys.executable, "-c", CODE, str(folder)], capture_output=True, text=True,
-                                              check=True).stdout) for _ in range(2))
+    first, again = (
+        json.loads(
+            subprocess.run([sys.executable, "-c", CODE, str(folder)], capture_output=True, text=True, check=True).stdout
+        )
+        for _ in range(2)
+    )
     assert first["shape"] == [50_000, 3, 32, 32] and first["test"] == 10_000 and first["classes"][0] == "airplane"
     assert first["bytes"] < 1e9 and again["bytes"] < 1e9
     assert 0 < first["accuracy"] < 1 and first["mask"] > 0

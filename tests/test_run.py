@@ -53,11 +53,19 @@ def spoil(path, change):
     torch.save(content, path)
 
 
-@pytest.mark.parametrize("change, named", [
-    (lambda c: c.update(format="other"), "not a run of layermatch_lite"), (lambda c: c.update(version=99), "version 99"),
-    (lambda c: c["config"].update(lr=-1.0), "lr=-1.0"), (lambda c: c["config"].update(unheard_of=1), "unheard_of"),
-    (lambda c: c["state"].pop("model"), "damaged"), (lambda c: c["state"]["model"].popitem(), "damaged"),
-    (lambda c: c["generators"].update(labelled=torch.zeros(3, dtype=torch.uint8)), "damaged"), (lambda c: c.pop("history"), "damaged")])
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        (lambda c: c.update(format="other"), "not a run of layermatch_lite"),
+        (lambda c: c.update(version=99), "version 99"),
+        (lambda c: c["config"].update(lr=-1.0), "lr=-1.0"),
+        (lambda c: c["config"].update(unheard_of=1), "unheard_of"),
+        (lambda c: c["state"].pop("model"), "damaged"),
+        (lambda c: c["state"]["model"].popitem(), "damaged"),
+        (lambda c: c["generators"].update(labelled=torch.zeros(3, dtype=torch.uint8)), "damaged"),
+        (lambda c: c.pop("history"), "damaged"),
+    ],
+)
 def test_a_file_with_wrong_contents(saved, change, named):
     spoil(saved, change)
     with pytest.raises(InputError, match=named):

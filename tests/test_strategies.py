@@ -8,7 +8,9 @@ from torch import nn
 
 from layermatch_lite import AvgClustering, InputError, gate
 
-vectors = st.integers(0, 10_000).map(lambda s: torch.randn(2, 9, generator=torch.Generator().manual_seed(s), dtype=torch.float64))
+vectors = st.integers(0, 10_000).map(
+    lambda s: torch.randn(2, 9, generator=torch.Generator().manual_seed(s), dtype=torch.float64)
+)
 
 
 @given(vectors)

@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,20 @@ import pytest
 import torch
 from torch import nn
 
-from layermatch_lite import (METHODS, PRESETS, AvgClustering, InputError, NonFiniteLoss, Run, TrainConfig, fixmatch_loss, gate,
-                             load_data, train, train_steps)
+from layermatch_lite import (
+    METHODS,
+    PRESETS,
+    AvgClustering,
+    InputError,
+    NonFiniteLoss,
+    Run,
+    TrainConfig,
+    fixmatch_loss,
+    gate,
+    load_data,
+    train,
+    train_steps,
+)
 from layermatch_lite.run import averaged_model
 from layermatch_lite.training import add_gated_gradient, pseudo_label_loss
 
@@ -22,9 +35,10 @@ SMALL = TrainConfig(steps=12, batch_size=8, mu=2, log_every=4, probe_every=6, th
 
 
 def weights(run):
-    return {name: {k: v for k, v in part.state_dict().items() if isinstance(v, torch.Tensor)}
-            for name, part in (("model", run.model), ("ema", run.ema))} | (
-        {"centers": {"weight": run.centers.weight, "bias": run.centers.bias}} if run.centers else {})
+    return {
+        name: {k: v for k, v in part.state_dict().items() if isinstance(v, torch.Tensor)}
+        for name, part in (("model", run.model), ("ema", run.ema))
+    } | ({"centers": {"weight": run.centers.weight, "bias": run.centers.bias}} if run.centers else {})
 
 
 def assert_same(a: Run, b: Run):
@@ -45,6 +59,20 @@ def test_every_method_changes_every_weight(method):
     for name, p in run.model.named_parameters():
         assert p.isfinite().all() and not torch.equal(p, before[name]), name
     assert 0 <= run.accuracy <= 1 and run.history[-1]["step"] == 12
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("dataset, labels", [("mnist1d", 10), ("digits", 10), ("two_moons", 2)])
+def test_any_share_of_strong_labelled_views(dataset, labels, share):
+    run = train(replace(SMALL, dataset=dataset, num_labels=labels, steps=2, strong_labelled=share))
+    assert math.isfinite(run.history[-1]["loss_s"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_training_computes_the_same():
+    plain, compiled = train(replace(SMALL, steps=3)), train(replace(SMALL, steps=3, compile=True))
+    assert compiled.history[-1]["loss_s"] == pytest.approx(plain.history[-1]["loss_s"], rel=1e-3)
 
 
 def test_methods_differ_and_explicit_switches_override():
@@ -77,8 +105,16 @@ def test_history_holds_what_it_promises():
     run = train(replace(SMALL, num_val=100))
     assert [r["step"] for r in run.history] == [4, 6, 8, 12]
     for r in run.history:
-        assert {"lr", "loss_s", "loss_u", "mask_rate", "pseudo_label_accuracy", "pseudo_label_counts", "accuracy",
-                "val_accuracy"} <= set(r)
+        assert {
+            "lr",
+            "loss_s",
+            "loss_u",
+            "mask_rate",
+            "pseudo_label_accuracy",
+            "pseudo_label_counts",
+            "accuracy",
+            "val_accuracy",
+        } <= set(r)
         assert len(r["pseudo_label_counts"]) == 10
         assert 0 <= r["confident_half_accuracy"] <= 1
         assert ("layer_benefit" in r) == (r["step"] in (6, 12))
@@ -119,24 +155,31 @@ def test_ema_warms_up_from_the_initial_weights_and_copies_buffers():
         ema.update_parameters(model)
         d = min(0.6, (1 + t) / (10 + t))
         expected = [d * e + (1 - d) * p.detach() for e, p in zip(expected, model.parameters())]
-        torch.testing.assert_close(list(ema.module.parameters()), expected, check_dtype=True, msg=lambda m: f"update {t}: {m}")
+        torch.testing.assert_close(
+            list(ema.module.parameters()), expected, check_dtype=True, msg=lambda m: f"update {t}: {m}"
+        )
         assert torch.equal(ema.module[1].running_mean, model[1].running_mean)
 
 
 def test_the_gate_in_a_training_step(g):
     """The classifier's gradient is g_s + gate(g_u, g_s), the features' is FixMatch's, whatever the sign of alpha."""
     signs = set()
-    for seed in range(20):
+    for _ in range(20):
         draw = lambda *s: torch.randn(*s, generator=g, dtype=torch.float64)
         classifier = nn.Linear(6, 3).double()
         nn.init.normal_(classifier.weight, generator=g)
-        z_x, y, z_weak, z_strong = draw(8, 6), torch.randint(3, (8,), generator=g), draw(20, 6), draw(20, 6).requires_grad_()
+        z_x, y, z_weak, z_strong = (
+            draw(8, 6),
+            torch.randint(3, (8,), generator=g),
+            draw(20, 6),
+            draw(20, 6).requires_grad_(),
+        )
         parameters = [classifier.weight, classifier.bias]
         L_s = torch.nn.functional.cross_entropy(classifier(z_x), y)
         plain = fixmatch_loss(z_weak, z_strong, classifier, threshold=0.5)
         flat = lambda loss: torch.cat([t.flatten() for t in torch.autograd.grad(loss, parameters, retain_graph=True)])
         g_s, g_u = flat(L_s), flat(0.7 * plain.loss)
-        g_z, = torch.autograd.grad(0.7 * plain.loss, z_strong)
+        (g_z,) = torch.autograd.grad(0.7 * plain.loss, z_strong)
         out = pseudo_label_loss(z_weak, z_strong, classifier, threshold=0.5, grad_relu="block")
         classifier.zero_grad()
         (L_s + 0.7 * out.loss).backward()
@@ -204,13 +247,30 @@ def test_kill_9_at_random_moments(tmp_path):
     """A process killed without warning, again and again, ends with the history of one that was left alone."""
     path, moments = tmp_path / "run.pt", random.Random(0)
     config = TrainConfig(steps=120, batch_size=8, mu=3, log_every=4, threshold=0.4, device="cpu")
-    start = ["--steps", "120", "--batch-size", "8", "--mu", "3", "--log-every", "4", "--threshold", "0.4", "--device", "cpu",
-             "--out", str(path)]
+    start = [
+        "--steps",
+        "120",
+        "--batch-size",
+        "8",
+        "--mu",
+        "3",
+        "--log-every",
+        "4",
+        "--threshold",
+        "0.4",
+        "--device",
+        "cpu",
+        "--out",
+        str(path),
+    ]
     reached = []
     for _ in range(4):
         arguments = ["--resume", str(path)] if path.exists() else start
-        process = subprocess.Popen([sys.executable, "-m", "layermatch_lite", "train", *arguments],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "layermatch_lite", "train", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         seen, wanted = set(), moments.randint(3, 6)  # writes of this process to wait for
         while process.poll() is None and len(seen) < wanted:
             if path.exists():
@@ -221,7 +281,9 @@ def test_kill_9_at_random_moments(tmp_path):
         process.wait()
         reached.append(Run.load(path).step)  # whatever the moment, the file is whole
     assert reached == sorted(reached) and 0 < reached[-1] < 120, reached
-    subprocess.run([sys.executable, "-m", "layermatch_lite", "train", "--resume", str(path)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "layermatch_lite", "train", "--resume", str(path)], check=True, capture_output=True
+    )
     assert_same(Run.load(path), train(config))
 
 
@@ -229,8 +291,24 @@ def test_kill_9_at_random_moments(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_keeps_what_was_logged(tmp_path):
     path = tmp_path / "run.pt"
-    command = [sys.executable, "-m", "layermatch_lite", "train", "--steps", "100000", "--log-every", "5", "--batch-size", "8",
-               "--mu", "2", "--device", "cpu", "--out", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "layermatch_lite",
+        "train",
+        "--steps",
+        "100000",
+        "--log-every",
+        "5",
+        "--batch-size",
+        "8",
+        "--mu",
+        "2",
+        "--device",
+        "cpu",
+        "--out",
+        str(path),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not path.exists() or not Run.load(path).history:
         time.sleep(0.05)
@@ -259,22 +337,42 @@ def test_an_interrupt_returns_the_run(monkeypatch):
 
 def test_a_diverging_run_names_step_rate_and_last_values(tmp_path):
     path = tmp_path / "run.pt"
-    config = TrainConfig(dataset="blobs", num_labels=8, method="supervised", model="mlp", lr=1e30, steps=40, log_every=2,
-                         device="cpu")
+    config = TrainConfig(
+        dataset="blobs", num_labels=8, method="supervised", model="mlp", lr=1e30, steps=40, log_every=2, device="cpu"
+    )
     with pytest.raises(NonFiniteLoss, match=r"at step \d+ \(learning rate 1e\+30.*last good") as caught:
         train(config, save=path)
     assert "saved before is unharmed" in str(caught.value)
     assert Run.load(path).step < 40
 
 
-@pytest.mark.parametrize("wrong, named", [
-    (dict(method="fixmtch"), "Did you mean 'fixmatch'"), (dict(threshold=1.01), "threshold=1.01"), (dict(threshold=-0.1), "-0.1"),
-    (dict(steps=0), "steps=0"), (dict(steps=-5), "-5"), (dict(batch_size=0), "batch_size=0"), (dict(mu=0), "mu=0"),
-    (dict(lr=0), "lr=0"), (dict(lr=-1.0), "lr=-1.0"), (dict(lr=float("nan")), "nan"), (dict(lr=float("inf")), "inf"),
-    (dict(momentum=1.0), "momentum"), (dict(ema_decay=1), "ema_decay"), (dict(center_momentum=-0.5), "center_momentum"),
-    (dict(num_labels=0), "num_labels=0"), (dict(grad_relu="blocked"), "Did you mean 'block'"), (dict(labels_from="x"), "labels_from"),
-    (dict(labels_from="centers", method="fixmatch"), "averaged centres"), (dict(method="supervised", grad_relu="block"), "no unlabelled"),
-    (dict(method="supervised", batch_size=1), "at least 2"), (dict(steps=1.5), "whole number"), (dict(strong_labelled=2.0), "2.0")])
+@pytest.mark.parametrize(
+    "wrong, named",
+    [
+        (dict(method="fixmtch"), "Did you mean 'fixmatch'"),
+        (dict(threshold=1.01), "threshold=1.01"),
+        (dict(threshold=-0.1), "-0.1"),
+        (dict(steps=0), "steps=0"),
+        (dict(steps=-5), "-5"),
+        (dict(batch_size=0), "batch_size=0"),
+        (dict(mu=0), "mu=0"),
+        (dict(lr=0), "lr=0"),
+        (dict(lr=-1.0), "lr=-1.0"),
+        (dict(lr=float("nan")), "nan"),
+        (dict(lr=float("inf")), "inf"),
+        (dict(momentum=1.0), "momentum"),
+        (dict(ema_decay=1), "ema_decay"),
+        (dict(center_momentum=-0.5), "center_momentum"),
+        (dict(num_labels=0), "num_labels=0"),
+        (dict(grad_relu="blocked"), "Did you mean 'block'"),
+        (dict(labels_from="x"), "labels_from"),
+        (dict(labels_from="centers", method="fixmatch"), "averaged centres"),
+        (dict(method="supervised", grad_relu="block"), "no unlabelled"),
+        (dict(method="supervised", batch_size=1), "at least 2"),
+        (dict(steps=1.5), "whole number"),
+        (dict(strong_labelled=2.0), "2.0"),
+    ],
+)
 def test_wrong_settings(wrong, named):
     with pytest.raises(InputError, match=named):
         TrainConfig(**wrong)
@@ -298,15 +396,25 @@ def test_presets(name):
 def test_the_paper_preset_is_the_canonical_protocol():
     c = TrainConfig.preset("paper")
     assert (c.model, c.steps, c.batch_size, c.mu, c.threshold, c.lambda_u) == ("wrn-28-2", 2**20, 64, 7, 0.95, 1.0)
-    assert (c.lr, c.momentum, c.weight_decay, c.ema_decay, c.bn_momentum, c.strong_labelled) == (0.03, 0.9, 5e-4, 0.999, 0.001, 0)
+    assert (c.lr, c.momentum, c.weight_decay, c.ema_decay, c.bn_momentum, c.strong_labelled) == (
+        0.03,
+        0.9,
+        5e-4,
+        0.999,
+        0.001,
+        0,
+    )
 
 
 def test_own_data_must_agree_with_the_config():
     data = load_data("digits", num_labels=40, num_val=200, seed=0)
     config = replace(SMALL, dataset="digits", num_labels=40)
     assert "val_accuracy" in train(config, data).history[-1]
-    for wrong, named in ((dict(dataset="mnist1d"), "dataset='mnist1d'.*'digits'"), (dict(num_labels=20), "num_labels=20.*40"),
-                         (dict(num_val=100), "num_val=100.*200")):
+    for wrong, named in (
+        (dict(dataset="mnist1d"), "dataset='mnist1d'.*'digits'"),
+        (dict(num_labels=20), "num_labels=20.*40"),
+        (dict(num_val=100), "num_val=100.*200"),
+    ):
         with pytest.raises(InputError, match=named):
             train(replace(config, **wrong), data)
 

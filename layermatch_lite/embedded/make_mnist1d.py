@@ -18,8 +18,12 @@ def make() -> dict[str, np.ndarray]:
     from mnist1d.data import get_dataset_args, make_dataset
 
     made = make_dataset(get_dataset_args())
-    return {"x": made["x"].astype(np.float32), "y": made["y"].astype(np.uint8),
-            "x_test": made["x_test"].astype(np.float32), "y_test": made["y_test"].astype(np.uint8)}
+    return {
+        "x": made["x"].astype(np.float32),
+        "y": made["y"].astype(np.uint8),
+        "x_test": made["x_test"].astype(np.float32),
+        "y_test": made["y_test"].astype(np.uint8),
+    }
 
 
 if __name__ == "__main__":
