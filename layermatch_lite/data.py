@@ -144,18 +144,28 @@ def split(
     """Split your own tensors as `load_data` does: x uint8 images or float signals or points, y whole numbers from 0."""
     check_range("seed", seed, 0, whole=True)
     y, y_test = y.long(), y_test.long()
+    x, x_test = (a if a.dim() == 4 else a.float() for a in (x, x_test))
     if len(classes) < 2:
         raise InputError(f"{name!r} has {len(classes)} class; a classifier needs at least two.")
+    if x.dim() not in (2, 3, 4) or x.shape[1:] != x_test.shape[1:] or (x.dim() == 4 and x.dtype != torch.uint8):
+        raise InputError(
+            f"{name!r}: x is {tuple(x.shape)} {x.dtype}, x_test {tuple(x_test.shape)}; give both as uint8 images "
+            "(N, C, H, W), signals (N, C, L) or points (N, F), samples of one shape."
+        )
+    for part, xs, ys in (("x", x, y), ("x_test", x_test, y_test)):
+        if len(xs) != len(ys) or not len(ys) or ys.min() < 0 or ys.max() >= len(classes):
+            raise InputError(
+                f"{name!r}: {part} has {len(xs)} samples and {len(ys)} labels; give one label per sample, each a whole "
+                f"number from 0 to {len(classes) - 1}."
+            )
     check_range("num_val", num_val, 0, max(0, len(y) - len(classes)), whole=True)
     order = torch.randperm(len(y), generator=generator(seed, "validation"))
     val, pool = order[:num_val], order[num_val:].sort().values
-    if not num_val:
-        x_pool, y_pool = x, y  # no copy
-    else:
-        x_pool, y_pool = x[pool], y[pool]
+    x_pool, y_pool = (x[pool], y[pool]) if num_val else (x, y)  # no copy where none is needed
     labelled = choose_labels(y_pool, len(classes), num_labels, generator(seed, "labels"))
-    some = x_pool[:: max(1, len(x_pool) // 5000)].transpose(0, 1).flatten(1).double()  # enough samples for a mean;
-    mean, std = some.mean(1).float(), some.std(1).float()  # in float64, so that it does not depend on the thread count
+    enough = max(1, 4_000_000 // x_pool[0, 0].numel())  # samples for a mean; in float64, so that threads do not change it
+    some = x_pool[:: max(1, len(x_pool) // enough)].transpose(0, 1).flatten(1).double()
+    mean, std = some.mean(1).float(), some.std(1).clamp(min=1e-6).float()
     return SSLData(
         name,
         tuple(classes),

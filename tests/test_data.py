@@ -96,8 +96,16 @@ def test_split_your_own_tensors():
     x, y = torch.randn(60, 3), torch.arange(60) % 3
     d = split("mine", x, y, x[:9], y[:9], ("a", "b", "c"), num_labels=6, seed=0)
     assert d.kind == "points" and d.num_labels == 6
-    with pytest.raises(InputError, match="1 class"):
-        split("mine", x, y * 0, x[:9], y[:9] * 0, ("a",), num_labels=6)
+    assert split("mine", x.double(), y.int(), x[:9], y[:9], ("a", "b", "c"), num_labels=6).x_unlabelled.dtype == torch.float32
+    for wrong, named in (
+        ((x, y * 0, x[:9], y[:9] * 0, ("a",)), "1 class"),
+        ((x, y[:-1], x[:9], y[:9], "abc"), "59 labels"),
+        ((x, y, x[:9], y[:9], "ab"), "from 0 to 1"),
+        ((x, y, x[:9, :2], y[:9], "abc"), "one shape"),
+        ((x.view(60, 3, 1, 1), y, x[:9].view(9, 3, 1, 1), y[:9], "abc"), "uint8 images"),
+    ):
+        with pytest.raises(InputError, match=named):
+            split("mine", *wrong, num_labels=6)
 
 
 def test_the_shipped_mnist1d_is_what_its_authors_package_generates():
