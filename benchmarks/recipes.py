@@ -27,10 +27,10 @@ SETTINGS = {
     "digits, 10 labels": dict(dataset="digits", num_labels=10, num_val=300),
 }
 CANDIDATES = {
-    "tau 0.8": {},
-    "tau 0.95": dict(threshold=0.95),
-    "tau 0.8, all labelled views strong": dict(strong_labelled=1.0),
-    "tau 0.8, lr 0.1": dict(lr=0.1),
+    "tau 0.8": dict(threshold=0.8, strong_labelled=0.5, lr=0.03),
+    "tau 0.95": dict(threshold=0.95, strong_labelled=0.5, lr=0.03),
+    "tau 0.8, all labelled views strong": dict(threshold=0.8, strong_labelled=1.0, lr=0.03),
+    "tau 0.8, lr 0.1": dict(threshold=0.8, strong_labelled=0.5, lr=0.1),
 }
 
 

@@ -23,7 +23,7 @@ classifier, Avg-Clustering pulls the features towards averaged, stable class cen
 DEMO = """\
 Train three methods with the same labels, weights, views and steps, one process per core:
 
-  supervised   the few labels only (the fair baseline: it sees the same weak and strong views of them)
+  supervised   the few labels only (the fair baseline: it sees the same views of them, for as many steps)
   fixmatch     pseudo-labels train every layer alike
   layermatch   pseudo-labels train the features only, against averaged centres
 

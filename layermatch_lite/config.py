@@ -61,7 +61,7 @@ class TrainConfig:
 
     batch_size: int = setting(32, "B: labelled samples per step")
     mu: int = setting(4, "unlabelled samples per labelled one; a step sees mu B of them")
-    strong_labelled: float = setting(0.5, "share of each labelled batch that is seen in the strong view, 0 to 1")
+    strong_labelled: float = setting(1.0, "share of each labelled batch that is seen in the strong view, 0 to 1")
 
     steps: int = setting(600, "K: optimizer steps")
     lr: float = setting(0.03, "learning rate at step 0; falls as cos(7 pi k / 16 K)")

@@ -163,7 +163,9 @@ def split(
     val, pool = order[:num_val], order[num_val:].sort().values
     x_pool, y_pool = (x[pool], y[pool]) if num_val else (x, y)  # no copy where none is needed
     labelled = choose_labels(y_pool, len(classes), num_labels, generator(seed, "labels"))
-    enough = max(1, 4_000_000 // x_pool[0, 0].numel())  # samples for a mean; in float64, so that threads do not change it
+    enough = max(
+        1, 4_000_000 // x_pool[0, 0].numel()
+    )  # samples for a mean; in float64, so that threads do not change it
     some = x_pool[:: max(1, len(x_pool) // enough)].transpose(0, 1).flatten(1).double()
     mean, std = some.mean(1).float(), some.std(1).clamp(min=1e-6).float()
     return SSLData(

@@ -96,7 +96,10 @@ def test_split_your_own_tensors():
     x, y = torch.randn(60, 3), torch.arange(60) % 3
     d = split("mine", x, y, x[:9], y[:9], ("a", "b", "c"), num_labels=6, seed=0)
     assert d.kind == "points" and d.num_labels == 6
-    assert split("mine", x.double(), y.int(), x[:9], y[:9], ("a", "b", "c"), num_labels=6).x_unlabelled.dtype == torch.float32
+    assert (
+        split("mine", x.double(), y.int(), x[:9], y[:9], ("a", "b", "c"), num_labels=6).x_unlabelled.dtype
+        == torch.float32
+    )
     for wrong, named in (
         ((x, y * 0, x[:9], y[:9] * 0, ("a",)), "1 class"),
         ((x, y[:-1], x[:9], y[:9], "abc"), "59 labels"),
