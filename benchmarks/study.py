@@ -47,14 +47,12 @@ COMPARISONS = (
 
 def configs(where: dict, matched_threshold: float) -> list[tuple[str, TrainConfig]]:
     """(row, config) of every run of one setting."""
-    base = TrainConfig(**where, device="cpu")
-    probed = replace(base, probe_every=base.steps // 12)
-    plan = {
-        "every label": replace(base, method="supervised", num_labels=None),
-        "supervised": replace(base, method="supervised"),
-        "fixmatch, matched mask rate": replace(base, method="fixmatch", threshold=matched_threshold),
-    }
-    plan |= {m: replace(probed, method=m) for m in ("fixmatch", "grad_relu", "avg_clustering", "layermatch")}
+    base = TrainConfig(**where, device="cpu", log_every=30)
+    plan = {row: replace(base, method=row) for row in ROWS if row in METHODS}
+    plan["every label"] = replace(base, method="supervised", num_labels=None)
+    plan["fixmatch, matched mask rate"] = replace(base, method="fixmatch", threshold=matched_threshold)
+    for row in ("fixmatch", "layermatch"):
+        plan[row] = replace(plan[row], probe_every=base.steps // 12)
     return [(row, replace(plan[row], seed=seed)) for seed in SEEDS for row in ROWS]
 
 

@@ -49,10 +49,6 @@ def _grey(x: Tensor) -> Tensor:
     return (0.2989 * r + 0.587 * g + 0.114 * b).floor_().unsqueeze(1)
 
 
-def identity(x: Tensor) -> Tensor:
-    return x
-
-
 def autocontrast(x: Tensor) -> Tensor:
     """Stretch each channel to the full range 0 ... 255."""
     low, high = x.amin((2, 3), keepdim=True).float(), x.amax((2, 3), keepdim=True).float()
@@ -110,84 +106,57 @@ def sharpness(x: Tensor, factor: Tensor) -> Tensor:
     return _blend(f, smooth, factor)
 
 
-def affine(x: Tensor, matrix: Tensor) -> Tensor:
-    """Nearest-neighbour warp, black outside. matrix (N, 2, 3) maps output to input pixel centres, origin top left."""
+def geometry(x: Tensor, *, degrees=0.0, shear_x=0.0, shear_y=0.0, left=0.0, up=0.0) -> Tensor:
+    """Rotate, shear and translate with nearest neighbours, black outside; each amount (N,) or one number for all.
+
+    degrees: counter-clockwise about the centre; shear_x, shear_y: about the top left corner; left, up: parts of the width
+    and the height that the content moves by, in whole pixels. RandAugment uses one of them per draw; where several are given,
+    their offsets add up.
+    """
     n, c, h, w = x.shape
+    amounts = (torch.as_tensor(v, device=x.device).expand(n) for v in (degrees, shear_x, shear_y, left, up))
+    degrees, shear_x, shear_y, left, up = (v.float().view(n, 1, 1) for v in amounts)
+    cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
+    # Where the centre of each output pixel lies in the input, pixel centres at .5
     rows = (torch.arange(h, device=x.device) + 0.5).view(1, h, 1)
     cols = (torch.arange(w, device=x.device) + 0.5).view(1, 1, w)
-    a, b, tx, d, e, ty = matrix.reshape(n, 6, 1, 1).unbind(1)
-    src_x = (a * cols + b * rows + tx).floor_().long()
-    src_y = (d * cols + e * rows + ty).floor_().long()
+    offset_x = w / 2 - cos * w / 2 + sin * h / 2 + (left * w).trunc()
+    offset_y = h / 2 - sin * w / 2 - cos * h / 2 + (up * h).trunc()
+    src_x = (cos * cols + (shear_x - sin) * rows + offset_x).floor_().long()
+    src_y = ((shear_y + sin) * cols + cos * rows + offset_y).floor_().long()
     inside = (src_x >= 0) & (src_x < w) & (src_y >= 0) & (src_y < h)
     source = src_y.clamp_(0, h - 1) * w + src_x.clamp_(0, w - 1)
     out = x.reshape(n, c, h * w).gather(2, source.view(n, 1, h * w).expand(n, c, h * w))
     return out.view(n, c, h, w) * inside.unsqueeze(1)
 
 
-def _affine(x: Tensor, **entries: Tensor | float) -> Tensor:
-    """The warp whose matrix is the identity but for the named entries a b tx d e ty."""
-    default = {"a": 1.0, "b": 0.0, "tx": 0.0, "d": 0.0, "e": 1.0, "ty": 0.0} | entries
-    columns = [torch.as_tensor(v, dtype=torch.float32, device=x.device).expand(len(x)) for v in default.values()]
-    return affine(x, torch.stack(columns, dim=1).view(-1, 2, 3))
+# Each operation with its parameter as a function of the level in tenths, 0.1 ... 0.9 (None: it has no parameter).
+def _factor(level: Tensor) -> Tensor:
+    return 0.9 * level + 0.05
 
 
-def rotate(x: Tensor, degrees: Tensor) -> Tensor:
-    """Turn counter-clockwise about the image centre."""
-    h, w = x.shape[2:]
-    cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
-    return _affine(
-        x, a=cos, b=-sin, tx=w / 2 - cos * w / 2 + sin * h / 2, d=sin, e=cos, ty=h / 2 - sin * w / 2 - cos * h / 2
-    )
-
-
-def shear_x(x: Tensor, amount: Tensor) -> Tensor:
-    return _affine(x, b=amount)
-
-
-def shear_y(x: Tensor, amount: Tensor) -> Tensor:
-    return _affine(x, d=amount)
-
-
-def translate_x(x: Tensor, fraction: Tensor) -> Tensor:
-    """Move the content left by a fraction of the width, in whole pixels."""
-    return _affine(x, tx=(fraction * x.shape[3]).trunc())
-
-
-def translate_y(x: Tensor, fraction: Tensor) -> Tensor:
-    """Move the content up by a fraction of the height, in whole pixels."""
-    return _affine(x, ty=(fraction * x.shape[2]).trunc())
-
-
-# Operation and its parameter from the level in tenths, 0.1 ... 0.9; signed ones get a random sign. No parameter: None.
-OPERATIONS: dict[str, tuple[Callable, Callable | None, bool]] = {
-    "AutoContrast": (autocontrast, None, False),
-    "Brightness": (brightness, lambda level: 0.9 * level + 0.05, False),
-    "Color": (color, lambda level: 0.9 * level + 0.05, False),
-    "Contrast": (contrast, lambda level: 0.9 * level + 0.05, False),
-    "Equalize": (equalize, None, False),
-    "Identity": (identity, None, False),
-    "Posterize": (posterize, lambda level: (4 * level).floor() + 4, False),
-    "Rotate": (rotate, lambda level: 30 * level, True),
-    "Sharpness": (sharpness, lambda level: 0.9 * level + 0.05, False),
-    "ShearX": (shear_x, lambda level: 0.3 * level, True),
-    "ShearY": (shear_y, lambda level: 0.3 * level, True),
-    "Solarize": (solarize, lambda level: 256 - (256 * level).floor(), False),
-    "TranslateX": (translate_x, lambda level: 0.3 * level, True),
-    "TranslateY": (translate_y, lambda level: 0.3 * level, True),
+TONES: dict[str, tuple[Callable, Callable | None]] = {
+    "Identity": (lambda x: x, None),
+    "AutoContrast": (autocontrast, None),
+    "Equalize": (equalize, None),
+    "Brightness": (brightness, _factor),
+    "Color": (color, _factor),
+    "Contrast": (contrast, _factor),
+    "Sharpness": (sharpness, _factor),
+    "Posterize": (posterize, lambda level: (4 * level).floor() + 4),
+    "Solarize": (solarize, lambda level: 256 - (256 * level).floor()),
 }
+# Argument of `geometry` and its largest amount; the sign is random.
+MOVES = {
+    "Rotate": ("degrees", 30.0),
+    "ShearX": ("shear_x", 0.3),
+    "ShearY": ("shear_y", 0.3),
+    "TranslateX": ("left", 0.3),
+    "TranslateY": ("up", 0.3),
+}
+COLOR_OPERATIONS = (*TONES, *MOVES)
+GREY_OPERATIONS = ("Identity", "Brightness", "Contrast", "Sharpness", *MOVES)
 
-COLOR_OPERATIONS = tuple(OPERATIONS)
-GREY_OPERATIONS = (
-    "Identity",
-    "Brightness",
-    "Contrast",
-    "Sharpness",
-    "Rotate",
-    "ShearX",
-    "ShearY",
-    "TranslateX",
-    "TranslateY",
-)
 
 # --- image views -----------------------------------------------------------------------------------------------------
 
@@ -226,16 +195,18 @@ def rand_augment(x: Tensor, g: Generator, operations: tuple[str, ...] = COLOR_OP
         level = torch.randint(1, 10, (n,), generator=g, device=x.device) / 10
         sign = torch.randint(0, 2, (n,), generator=g, device=x.device) * 2 - 1
         applied = torch.rand(n, generator=g, device=x.device) < 0.5
+        moved, amounts = torch.zeros_like(applied), {}
         for k, name in enumerate(operations):
-            operation, parameter, signed = OPERATIONS[name]
-            who = (applied & (chosen == k)).nonzero().squeeze(1)
-            if operation is identity or not len(who):
-                continue
-            if parameter is None:
-                x[who] = operation(x[who])
-            else:
-                value = parameter(level[who])
-                x[who] = operation(x[who], value * sign[who] if signed else value)
+            here = applied & (chosen == k)
+            if name in MOVES:
+                argument, largest = MOVES[name]
+                amounts[argument] = here * sign * level * largest
+                moved |= here
+            elif name != "Identity" and len(who := here.nonzero().squeeze(1)):
+                operation, parameter = TONES[name]
+                x[who] = operation(x[who], parameter(level[who])) if parameter else operation(x[who])
+        if len(who := moved.nonzero().squeeze(1)):
+            x[who] = geometry(x[who], **{argument: amount[who] for argument, amount in amounts.items()})
     return x
 
 

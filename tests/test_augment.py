@@ -79,7 +79,7 @@ SIGNED = torch.linspace(-0.3, 0.3, N)
 def test_rotate(images):
     degrees = 100 * SIGNED
     theirs = each(lambda x, a: tv.rotate(x, a, InterpolationMode.NEAREST), images, degrees)
-    same_up_to_ties(augment.rotate(images, degrees), theirs, 0.01)
+    same_up_to_ties(augment.geometry(images, degrees=degrees), theirs, 0.01)
 
 
 def torchvision_shear(x, angle_x, angle_y):
@@ -97,32 +97,38 @@ def torchvision_shear(x, angle_x, angle_y):
 
 def test_shear(images):
     zero = torch.zeros(N)
-    same_up_to_ties(augment.shear_x(images, SIGNED), each(torchvision_shear, images, SIGNED, zero), 0.02)
-    same_up_to_ties(augment.shear_y(images, SIGNED), each(torchvision_shear, images, zero, SIGNED), 0.02)
+    same_up_to_ties(augment.geometry(images, shear_x=SIGNED), each(torchvision_shear, images, SIGNED, zero), 0.02)
+    same_up_to_ties(augment.geometry(images, shear_y=SIGNED), each(torchvision_shear, images, zero, SIGNED), 0.02)
 
 
 def test_translate(images):
     move = lambda x, dx, dy: tv.affine(x, 0.0, [int(dx), int(dy)], 1.0, [0.0, 0.0], InterpolationMode.NEAREST)
     pixels, zero = (SIGNED * 32).trunc(), torch.zeros(N)
-    assert torch.equal(augment.translate_x(images, SIGNED), each(move, images, -pixels, zero))
-    assert torch.equal(augment.translate_y(images, SIGNED), each(move, images, zero, -pixels))
+    assert torch.equal(augment.geometry(images, left=SIGNED), each(move, images, -pixels, zero))
+    assert torch.equal(augment.geometry(images, up=SIGNED), each(move, images, zero, -pixels))
 
 
 def test_parameters_cover_the_protocols_ranges():
     level = torch.arange(1, 10) / 10
-    value = {name: parameter(level) for name, (_, parameter, _) in augment.OPERATIONS.items() if parameter}
-    assert len(augment.OPERATIONS) == 14
-    assert value["Rotate"].max() == pytest.approx(27) and value["ShearX"].max() == pytest.approx(0.27)
+    value = {name: parameter(level) for name, (_, parameter) in augment.TONES.items() if parameter}
+    assert len(augment.COLOR_OPERATIONS) == 14
     assert value["Posterize"].tolist() == [4, 4, 5, 5, 6, 6, 6, 7, 7]
     assert value["Solarize"].min() == 26 and value["Solarize"].max() == 231
     assert value["Brightness"][0] == pytest.approx(0.14) and value["Brightness"][-1] == pytest.approx(0.86)
-    assert {name for name, (_, _, signed) in augment.OPERATIONS.items() if signed} == {
-        "Rotate",
-        "ShearX",
-        "ShearY",
-        "TranslateX",
-        "TranslateY",
+    assert {name: amount for name, (_, amount) in augment.MOVES.items()} == {
+        "Rotate": 30,
+        "ShearX": 0.3,
+        "ShearY": 0.3,
+        "TranslateX": 0.3,
+        "TranslateY": 0.3,
     }
+
+
+def test_rand_augment_moves_both_ways_by_every_level(g):
+    x = torch.zeros(3000, 1, 32, 32, dtype=torch.uint8)
+    x[..., 16] = 255  # one bright column
+    moved = augment.rand_augment(x, g, operations=("TranslateX",), draws=1).float().mean((1, 2)).argmax(1) - 16
+    assert set(moved.tolist()) == {s * int(0.3 * level / 10 * 32) for level in range(10) for s in (-1, 1)}
 
 
 def test_flip_and_crop_yields_crops_of_the_reflected_image(g):
