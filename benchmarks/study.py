@@ -15,7 +15,7 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from layermatch_lite import TrainConfig
+from layermatch_lite import METHODS, TrainConfig
 from layermatch_lite.compare import early_and_late, interval, layer_benefits, run_all, spread
 from layermatch_lite.files import write_atomically
 
