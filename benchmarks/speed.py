@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -135,20 +134,42 @@ def demo() -> dict:
 PARTS = {"import": import_time, "step": step_cost, "augmentation": augmentation, "demo": demo}
 
 
+def show(r: dict) -> str:
+    """The table of README, from the recorded measurements alone."""
+    aug, step = r["augmentation"], r["step"]
+    rows = [
+        ("`make demo` after installation", f"{r['demo']['seconds']:.0f} s on {r['demo']['cores']} cores", "90 s"),
+        (
+            "its peak memory, all processes, over that of importing torch",
+            f"{r['demo']['peak_beyond_torch_mb']:.0f} MB",
+            "1000 MB",
+        ),
+        ("`import layermatch_lite` / `import torch`", f"{r['import']['ratio']:.2f}", "1.15"),
+        ("LayerMatch step / FixMatch step", f"{step['ratio']:.2f} ({step['fixmatch_ms']:.0f} ms)", "1.03"),
+        (
+            "weak + strong view of a 32x32 image, one core",
+            f"{aug['ours_ms']:.2f} ms, {aug['times_faster']:.1f} times faster than per-image PIL ({aug['pil_ms']:.2f} ms)",
+            "5 times",
+        ),
+    ]
+    lines = ["| what | measured | goal |", "|---|---|---|"] + [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines) + f"\n\nMeasured with `make bench` on {r['machine']}, torch {r['torch']}; shared machines vary."
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, default=Path(__file__).with_name("results") / "speed.json")
     out = arguments.parse_args().out
     result = {
-        "machine": f"{usable_cores()} cores, {platform.machine()}, {platform.system()}",
+        "machine": f"{usable_cores()} {platform.machine()} cores under {platform.system()}",
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "load": os.getloadavg()[0],
     }
     for name, measure in PARTS.items():
         result[name] = measure()
         print(f"{name:13s}", "  ".join(f"{k} {v:.3g}" for k, v in result[name].items()), flush=True)
     write_atomically(out, lambda f: f.write(json.dumps(result, indent=1).encode()))
+    print("\n" + show(result))
 
 
 if __name__ == "__main__":

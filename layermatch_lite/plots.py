@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from os import PathLike
 
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
@@ -70,79 +71,63 @@ def _draw_sample(ax, sample: torch.Tensor, data: SSLData, color: str) -> None:
 
 def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
     """The demo's picture: test accuracy seed by seed, and what pseudo-labels do to each layer, early and late."""
-    figure = Figure(figsize=(13, 5.2), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
+    figure = Figure(figsize=(14, 5.2), layout="constrained")
+    left, early, late = figure.subplots(1, 3, width_ratios=(1, 1.15, 1.15))
+    early.sharey(late)
     config = outcomes[0].config
     figure.suptitle(
         f"{config.dataset}, {config.num_labels} labels, {config.steps} steps, "
         f"{len({o.config.seed for o in outcomes})} seeds",
-        fontsize=15,
+        fontsize=16,
     )
-    alt = f"{_draw_accuracy(left, outcomes)} {_draw_benefit(right, outcomes)}"
+    benefits = layer_benefits(outcomes)
+    alt = _draw_accuracy(left, outcomes)
+    for ax, phase in ((early, "early"), (late, "late")):
+        alt += " " + _draw_benefit(ax, early_and_late(benefits), phase, list(dict.fromkeys(benefits["layer"])))
+    early.set_ylabel("layer benefit of pseudo-labels", fontsize=14)
+    early.legend(fontsize=12)
     return figure, alt
 
 
 def _draw_accuracy(ax, outcomes: Sequence[Outcome]) -> str:
     groups = by_method(outcomes)
+    means = {m: statistics.fmean(o.accuracy for o in g) for m, g in groups.items()}
     for seed in {o.config.seed: None for o in outcomes}:
-        ax.plot([next(o.accuracy for o in g if o.config.seed == seed) for g in groups.values()], color="0.8", zorder=1)
+        ax.plot([next(o.accuracy for o in g if o.config.seed == seed) for g in groups.values()], color="0.75", zorder=1)
     for i, (method, group) in enumerate(groups.items()):
         color, marker = STYLE[method]
-        scores = [o.accuracy for o in group]
-        mean = statistics.fmean(scores)
-        ax.scatter([i] * len(scores), scores, s=70, color=color, marker=marker, zorder=3, edgecolor="white")
-        ax.hlines(mean, i - 0.28, i + 0.28, color=color, linewidth=3, zorder=2)
-        ax.annotate(f"{mean:.3f}", (i + 0.3, mean), va="center", fontsize=13, color=color)
-    ax.set_xticks(range(len(groups)), [NAMES[m] for m in groups], fontsize=12)
-    ax.set_xlim(-0.5, len(groups) - 0.3)
-    ax.set_ylabel("test accuracy", fontsize=13)
-    ax.set_title("Accuracy: bar = mean, grey lines join a seed", fontsize=13)
+        ax.scatter([i] * len(group), [o.accuracy for o in group], s=80, color=color, marker=marker, zorder=3)
+        ax.hlines(means[method], i - 0.3, i + 0.3, color=color, linewidth=4, zorder=2)
+    ax.set_xticks(range(len(groups)), [f"{NAMES[m]}\n{means[m]:.3f}" for m in groups], fontsize=13)
+    ax.set_xlim(-0.5, len(groups) - 0.5)
+    ax.set_ylabel("test accuracy", fontsize=14)
+    ax.set_title("Accuracy (bar: mean; lines: one seed)", fontsize=14)
     ax.grid(axis="y", alpha=0.3)
-    means = ", ".join(f"{NAMES[m]} {statistics.fmean(o.accuracy for o in g):.3f}" for m, g in groups.items())
-    return f"Test accuracy, mean over seeds: {means}."
+    return f"Test accuracy, mean over seeds: {', '.join(f'{NAMES[m]} {v:.3f}' for m, v in means.items())}."
 
 
-def _draw_benefit(ax, outcomes: Sequence[Outcome]) -> str:
-    benefits = layer_benefits(outcomes)
-    table = early_and_late(benefits)
-    names = list(dict.fromkeys(benefits["layer"]))
-    bars = [
-        (m, p)
-        for m in by_method(outcomes)
-        for p in ("early", "late")
-        if ((table["method"] == m) & (table["phase"] == p)).any()
-    ]
-    width = 0.8 / max(1, len(bars))
+def _draw_benefit(ax, table: pd.DataFrame, phase: str, layers: list[str]) -> str:
+    """One line per method over the layers: mean over seeds, every seed as a small marker."""
+    table = table[table["phase"] == phase]
+    methods = list(dict.fromkeys(table["method"]))
     parts = []
-    for k, (method, phase) in enumerate(bars):
-        t = table[(table["method"] == method) & (table["phase"] == phase)]
+    for k, method in enumerate(methods):
         color, marker = STYLE[method]
-        for i, layer in enumerate(names):
-            values = t.loc[t["layer"] == layer, "benefit"]
-            x = i + (k - (len(bars) - 1) / 2) * width
-            ax.bar(
-                x,
-                values.mean(),
-                width * 0.92,
-                color=color if phase == "late" else "white",
-                edgecolor=color,
-                hatch="" if phase == "late" else "////",
-                linewidth=1.5,
-                label=f"{NAMES[method]}, {phase}" if i == 0 else None,
-            )
-            ax.scatter([x] * len(values), values, s=16, color="black", marker=marker, zorder=3)
-        last = t[t["layer"] == names[-1]]["benefit"].mean()
-        first = t[t["layer"] == names[0]]["benefit"].mean()
-        parts.append(f"{NAMES[method]} {phase} {first:+.2f} in {names[0]} and {last:+.2f} in {names[-1]}")
-    ax.axhline(0, color="black", linewidth=1)
-    ax.axhline(1, color="black", linewidth=1, linestyle=":")
-    ax.annotate("as good as true labels", (len(names) - 0.45, 1), va="bottom", ha="right", fontsize=11)
-    ax.set_xticks(range(len(names)), names, fontsize=12)
-    ax.set_ylabel("layer benefit", fontsize=13)
-    ax.set_title("What pseudo-labels do to each layer (below 0: harm)", fontsize=13)
-    ax.legend(fontsize=11, ncols=2)
+        t = table[table["method"] == method]
+        mean = t.groupby("layer")["benefit"].mean().reindex(layers)
+        x = [i + 0.13 * (k - (len(methods) - 1) / 2) for i in range(len(layers))]
+        ax.plot(x, mean, color=color, marker=marker, markersize=11, linewidth=2, label=NAMES[method])
+        ax.scatter(
+            [x[layers.index(layer)] for layer in t["layer"]], t["benefit"], s=22, color=color, marker=marker, alpha=0.5
+        )
+        parts.append(f"{NAMES[method]} {mean.iloc[0]:+.2f} in {layers[0]} and {mean.iloc[-1]:+.2f} in {layers[-1]}")
+    ax.axhline(0, color="black", linewidth=1.5)
+    ax.axhline(1, color="black", linewidth=1.5, linestyle=":")
+    ax.set_ylim(min(-0.1, ax.get_ylim()[0]), max(1.1, ax.get_ylim()[1]))
+    ax.set_xticks(range(len(layers)), layers, fontsize=13)
+    ax.set_title(f"{phase.capitalize()}: 1 as good as true labels, below 0 harm", fontsize=14)
     ax.grid(axis="y", alpha=0.3)
-    return f"Mean layer benefit of pseudo-labels: {'; '.join(parts)}."
+    return f"Layer benefit {phase} in training: {'; '.join(parts) or 'nothing passed the threshold'}."
 
 
 def study_figure(results: dict) -> tuple[Figure, str]:
