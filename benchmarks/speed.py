@@ -153,7 +153,10 @@ def show(r: dict) -> str:
         ),
     ]
     lines = ["| what | measured | goal |", "|---|---|---|"] + [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines) + f"\n\nMeasured with `make bench` on {r['machine']}, torch {r['torch']}; shared machines vary."
+    return (
+        "\n".join(lines)
+        + f"\n\nMeasured with `make bench` on {r['machine']}, torch {r['torch']}; shared machines vary."
+    )
 
 
 def main() -> None:

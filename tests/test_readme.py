@@ -37,7 +37,9 @@ def test_recipes_were_chosen_on_seeds_that_the_study_does_not_use():
     from layermatch_lite import TrainConfig
 
     best = recipes.CANDIDATES[chosen["chosen"]]
-    assert all(getattr(TrainConfig(), name) == value for name, value in best.items()), "the defaults are the chosen recipe"
+    assert all(getattr(TrainConfig(), name) == value for name, value in best.items()), (
+        "the defaults are the chosen recipe"
+    )
 
 
 def test_the_map_names_every_module():
