@@ -20,7 +20,7 @@ import numpy as np
 
 from layermatch_lite import TrainConfig
 from layermatch_lite.compare import paired, run_all, spread
-from layermatch_lite.files import write_atomically
+from layermatch_lite.system import write_atomically
 
 SEEDS = range(100, 104)
 SETTINGS = {

@@ -24,9 +24,8 @@ import torch
 
 from layermatch_lite import TrainConfig, train_steps
 from layermatch_lite.augment import GRAY_FILL, Views
-from layermatch_lite.compare import usable_cores
 from layermatch_lite.data import split
-from layermatch_lite.files import write_atomically
+from layermatch_lite.system import usable_cores, write_atomically
 
 
 def import_time(turns: int = 7) -> dict:
@@ -83,7 +82,9 @@ def augmentation(n: int = 480, turns: int = 5) -> dict:
     tensor = [T.ToTensor(), T.Normalize((0.5,) * 3, (0.25,) * 3)]
     weak, strong = (
         T.Compose(flip_crop + tensor),
-        T.Compose([*flip_crop, T.RandAugment(2, 10), T.Lambda(cutout), *tensor]),
+        T.Compose(
+            [*flip_crop, *[T.RandomApply([T.RandAugment(1, 10)], 0.5) for _ in range(2)], T.Lambda(cutout), *tensor]
+        ),
     )
     images = [Image.fromarray(i.permute(1, 2, 0).numpy()) for i in x]
 
@@ -124,6 +125,8 @@ def demo() -> dict:
             except psutil.Error:
                 pass
             time.sleep(0.2)
+        if process.returncode:
+            raise RuntimeError("the demo failed; run it by itself to see why")
     return {
         "seconds": time.perf_counter() - start,
         "peak_beyond_torch_mb": (peak - torch_alone) / 1e6,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from layermatch_lite import METHODS, TrainConfig
 from layermatch_lite.compare import early_and_late, interval, layer_benefits, run_all, spread
-from layermatch_lite.files import write_atomically
+from layermatch_lite.system import write_atomically
 
 HERE = Path(__file__).parent
 SEEDS = range(1000, 1010)

@@ -2,6 +2,12 @@
 
 __version__ = "0.1.0"
 
+try:
+    import numpy  # noqa: F401
+    import torch  # noqa: F401
+except ImportError as error:
+    raise ImportError("layermatch_lite needs torch and numpy: python -m pip install -c constraints.txt -e .") from error
+
 from .config import METHODS, PRESETS, TrainConfig
 from .data import SSLData, load_data, split
 from .errors import InputError

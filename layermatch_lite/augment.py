@@ -297,11 +297,11 @@ class Views:
 
     def strong(self, x: Tensor, g: Generator) -> Tensor:
         if self.kind == "image":
-            colour, side = x.shape[1] == 3, x.shape[3]
+            colour, side = x.shape[1] == 3, min(x.shape[2:])
             x = rand_augment(self._crop(x, g), g, COLOR_OPERATIONS if colour else GREY_OPERATIONS)
             return self.plain(cutout(x, g, side // 2 if colour else side // 3))
         x = self.plain(x)
         return strong_signal(x, g) if self.kind == "signal" else jitter(x, g, 0.3)
 
     def _crop(self, x: Tensor, g: Generator) -> Tensor:
-        return flip_and_crop(x, g, pad=max(1, x.shape[3] // 8), flip=self.flip, reflect=x.shape[1] == 3)
+        return flip_and_crop(x, g, pad=min(x.shape[2:]) // 8, flip=self.flip, reflect=x.shape[1] == 3)

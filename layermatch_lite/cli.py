@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     try:
         return args.run(args)
-    except (InputError, FloatingPointError) as error:
+    except (InputError, FloatingPointError, OSError) as error:
         print(f"layermatch-lite: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -82,9 +82,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("out"), help="folder for demo.png and demo.json (default: out)")
 
     train = command("train", run_train, "train one model, save or resume it", TRAIN)
-    train.add_argument(
-        "--preset", default="demo_cpu", help=f"settings to start from: {', '.join(PRESETS)} (default: demo_cpu)"
-    )
+    train.add_argument("--preset", help=f"settings to start from: {', '.join(PRESETS)} (default: demo_cpu)")
     train.add_argument("--out", type=Path, help="new file for the run (default: runs/<data>-<method>-...pt)")
     train.add_argument("--resume", type=Path, metavar="PATH", help="go on with a saved run")
     add_settings(train.add_argument_group("settings"), [f.name for f in fields(TrainConfig)])
@@ -136,8 +134,8 @@ def run_demo(args: argparse.Namespace) -> int:
     config = TrainConfig.preset("demo_cpu", **given_settings(args))
     demo.check_writable(args.out)
     outcomes = demo.run_demo(config, seeds=args.seeds, workers=args.workers)
-    print(demo.report(outcomes))
     picture, numbers = demo.write(outcomes, args.out)
+    print(demo.report(outcomes))
     print(f"Figure: {picture}   Numbers: {numbers}")
     return 0
 
@@ -148,28 +146,30 @@ def run_train(args: argparse.Namespace) -> int:
 
     settings = given_settings(args)
     if args.resume:
+        if args.out or args.preset:
+            raise InputError("--resume goes on in the same file with its own settings; leave out --out and --preset.")
         config = replace(Run.load(args.resume).config, **settings)
         path = args.resume
         run = train(config, resume=path, progress=True)
     else:
-        config = TrainConfig.preset(args.preset, **settings)
-        labels = "all" if config.num_labels is None else config.num_labels
+        config = TrainConfig.preset(args.preset or "demo_cpu", **settings)
         path = (
             args.out
-            or Path("runs") / f"{Path(config.dataset).name}-{config.method}-{labels}-labels-seed-{config.seed}.pt"
+            or Path("runs")
+            / f"{Path(config.dataset).name}-{config.method}-{config.labels}-labels-seed-{config.seed}.pt"
         )
         run = train(config, save=path, progress=True)
-    last = run.history[-1] if run.history else {}
+    if not run.finished:
+        print(f"stopped at step {run.step} of {config.steps}; go on with: layermatch-lite train --resume {path}")
+        return 130
+    last = run.history[-1]
     print(
-        f"{config.method} on {config.dataset}, {config.num_labels or 'all'} labels, seed {config.seed}: "
+        f"{config.method} on {config.dataset}, {config.labels} labels, seed {config.seed}: "
         f"test accuracy {run.accuracy:.4f} (EMA model), median of the last 20 evaluations {run.median_accuracy:.4f}"
     )
     if last.get("pseudo_label_accuracy") is not None:
         rate, right = last["mask_rate"], last["pseudo_label_accuracy"]
         print(f"pseudo-labels over the threshold: {rate:.1%} of samples, {right:.1%} of them right")
-    if not run.finished:
-        print(f"stopped at step {run.step} of {config.steps}; go on with: layermatch-lite train --resume {path}")
-        return 130
     print(f"{run.seconds:.0f} s on {run.environment['device']}; saved to {path}")
     return 0
 

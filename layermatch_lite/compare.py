@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
 import statistics
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 import torch
 
 from .config import TrainConfig
-from .errors import check_range
+from .errors import InputError, check_range
+from .system import usable_cores
 from .training import train_steps
 
 NAMES = {
@@ -80,15 +81,12 @@ def run_all(
                     pass
             while not done.empty():
                 bar.update(done.get())
+        except BrokenProcessPool as error:
+            raise InputError("a worker process died, perhaps for lack of memory; try fewer (--workers 1).") from error
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
     return [outcomes[i] for i in range(len(configs))]
-
-
-def usable_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker(done, stop) -> None:

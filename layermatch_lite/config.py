@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
+from os import PathLike, fspath
 from typing import NamedTuple
 
 from .errors import InputError, check_choice, check_range
@@ -31,6 +33,17 @@ def setting(default, meaning: str):
     return field(default=default, metadata={"help": meaning})
 
 
+def plain(name: str, value: object, kind: str) -> object:
+    """The value as plain Python data of the annotated kind ("int", "float | None", ...): what a file can hold safely."""
+    if value is None and "None" in kind:
+        return None
+    kinds = {"int": (Integral, int), "float": (Real, float), "bool": (bool, bool), "str": ((str, PathLike), fspath)}
+    allowed, convert = kinds[kind.split()[0]]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and allowed is not bool):
+        raise InputError(f"{name}={value!r} is not allowed; give {'a whole number' if allowed is Integral else kind}.")
+    return convert(value)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The settings of one run. The defaults are the recipe for MNIST-1D; `TrainConfig.preset` knows the others.
@@ -43,6 +56,9 @@ class TrainConfig:
         "mnist1d, digits, two_moons, blobs, cifar10, or an image folder with train/<class>/ and test/<class>/",
     )
     num_labels: int | None = setting(20, "labelled samples in all, the same number per class; 'all' keeps every label")
+    flip: bool | None = setting(
+        None, "may weak views mirror images? (default: yes for cifar10 and folders, no for digits)"
+    )
     num_val: int = setting(0, "training samples kept out of everything else, for choosing recipes")
 
     method: str = setting("layermatch", "supervised, fixmatch, grad_relu, avg_clustering or layermatch")
@@ -77,7 +93,14 @@ class TrainConfig:
     device: str = setting("auto", "cpu, cuda, cuda:1 or mps; auto takes the fastest there is")
     compile: bool = setting(False, "torch.compile the feature extractor")
 
+    def __new__(cls, *args, **settings):
+        for name in settings:
+            check_choice("setting", name, [f.name for f in fields(cls)])
+        return super().__new__(cls)
+
     def __post_init__(self):
+        for f in fields(self):
+            object.__setattr__(self, f.name, plain(f.name, getattr(self, f.name), f.type))
         check_choice("method", self.method, METHODS)
         if self.grad_relu is not None:
             check_choice("grad_relu", self.grad_relu, GRAD_RELU)
@@ -120,6 +143,11 @@ class TrainConfig:
         )
 
     @property
+    def labels(self) -> str:
+        """num_labels in words: a number or "all"."""
+        return "all" if self.num_labels is None else str(self.num_labels)
+
+    @property
     def evaluate_every(self) -> int:
         """Steps between two records of the history."""
         return self.log_every or max(1, self.steps // 40)
@@ -129,14 +157,7 @@ class TrainConfig:
         """A preset (demo_cpu, classroom_gpu, paper) with some settings changed."""
         check_choice("preset", name, PRESETS)
         recipe = RECIPES.get(overrides.get("dataset"), {}) if name == "demo_cpu" else {}
-        return cls.make(**PRESETS[name] | recipe | overrides)
-
-    @classmethod
-    def make(cls, **settings) -> TrainConfig:
-        """TrainConfig(**settings), with a helpful error for an unknown setting."""
-        for name in settings:
-            check_choice("setting", name, [f.name for f in fields(cls)])
-        return cls(**settings)
+        return cls(**PRESETS[name] | recipe | overrides)
 
     def differences(self, other: TrainConfig) -> dict[str, tuple]:
         """{setting: (ours, theirs)} where two configs differ."""
@@ -161,7 +182,8 @@ PRESETS = {
         ema_decay=0.999,
         device="cuda",
     ),
-    # The canonical FixMatch protocol on CIFAR-10, as public implementations code it (the strategies on top).
+    # The canonical FixMatch protocol on CIFAR-10, as public implementations code it (the strategies on top). Two details differ
+    # and do not matter at this length: the EMA warms up, and batches are drawn with replacement.
     "paper": dict(
         dataset="cifar10",
         num_labels=40,

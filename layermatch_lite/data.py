@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, check_choice, check_range
-from .files import cache_dir, write_atomically
 from .seeding import generator
+from .system import cache_dir, write_atomically
 
 EMBEDDED = ("mnist1d", "digits", "two_moons", "blobs")
 NAMES = (*EMBEDDED, "cifar10")
@@ -44,7 +44,6 @@ class SSLData:
     mean: Tensor  # (channels,) float32 of the training part, to normalise with
     std: Tensor
     flip: bool = False  # may a weak view mirror an image? Not where left and right mean something, as in digits
-    seed: int = 0
 
     @property
     def num_labels(self) -> int:
@@ -68,7 +67,7 @@ class SSLData:
         """Tells two splits apart: a hash of names, shapes and every label."""
         h = hashlib.sha256(repr((self.name, self.classes, self.sample_shape, self.flip)).encode())
         for part in (self.y_labelled, self.y_unlabelled, self.y_val, self.y_test, self.x_labelled):
-            h.update(part.numpy().tobytes())
+            h.update(part.cpu().numpy().tobytes())
         return h.hexdigest()[:16]
 
     def to(self, device: torch.device | str) -> SSLData:
@@ -82,6 +81,7 @@ def load_data(
     *,
     num_val: int = 0,
     seed: int = 0,
+    flip: bool | None = None,
     root: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> SSLData:
@@ -93,14 +93,15 @@ def load_data(
         num_labels: labelled samples in all, the same number of every class; None keeps every label.
         num_val: samples taken from the training part for choosing recipes; neither labelled nor in the unlabelled pool.
         seed: chooses the labelled and the validation samples. The data and the test part do not depend on it.
+        flip: may weak views mirror images? None: yes for CIFAR-10 and folders, no for digits.
         root: where CIFAR-10 lies or goes; the cache folder by default.
         progress: show bars while downloading or decoding.
 
     Raises:
         InputError: for an unknown name, a label count that does not fit, or a folder that is not such a data set.
     """
-    name = str(name_or_path)
-    flip = False
+    name = os.fspath(name_or_path)
+    natural = False
     if name == "mnist1d":
         with np.load(Path(__file__).with_name("embedded") / "mnist1d.npz", allow_pickle=False) as f:
             x, y, x_test, y_test = f["x"][:, None], f["y"], f["x_test"][:, None], f["y_test"]
@@ -112,11 +113,11 @@ def load_data(
         x, y, x_test, y_test = _points(name)
         classes = ("upper", "lower") if name == "two_moons" else ("a", "b", "c", "d")
     elif name == "cifar10":
-        x, y, x_test, y_test, classes = _cifar10(Path(root) if root else cache_dir() / "cifar10", progress)
-        flip = True
+        x, y, x_test, y_test, classes = _cifar10(Path(root) if root else cache_dir() / "cifar10")
+        natural = True
     elif Path(name).is_dir():
         x, y, x_test, y_test, classes = load_folder(Path(name), progress)
-        flip = True
+        natural = True
     elif os.sep in name or "/" in name or Path(name).exists():
         raise InputError(
             f"dataset={name!r} is not a folder; give one with train/<class>/ and test/<class>/, or one of "
@@ -125,6 +126,7 @@ def load_data(
     else:
         check_choice("dataset", name, (*NAMES, "a folder"))
     tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in (x, y, x_test, y_test))
+    flip = natural if flip is None else flip
     return split(name, *tensors, classes, num_labels=num_labels, num_val=num_val, seed=seed, flip=flip)
 
 
@@ -143,6 +145,7 @@ def split(
 ) -> SSLData:
     """Split your own tensors as `load_data` does: x uint8 images or float signals or points, y whole numbers from 0."""
     check_range("seed", seed, 0, whole=True)
+    classes = tuple(map(str, classes))
     y, y_test = y.long(), y_test.long()
     x, x_test = (a if a.dim() == 4 else a.float() for a in (x, x_test))
     if len(classes) < 2:
@@ -165,12 +168,12 @@ def split(
     labelled = choose_labels(y_pool, len(classes), num_labels, generator(seed, "labels"))
     enough = max(
         1, 4_000_000 // x_pool[0, 0].numel()
-    )  # samples for a mean; in float64, so that threads do not change it
+    )  # samples for a mean; in float64, so that the thread count does not show
     some = x_pool[:: max(1, len(x_pool) // enough)].transpose(0, 1).flatten(1).double()
     mean, std = some.mean(1).float(), some.std(1).clamp(min=1e-6).float()
     return SSLData(
         name,
-        tuple(classes),
+        classes,
         x_pool[labelled],
         y_pool[labelled],
         x_pool,
@@ -182,7 +185,6 @@ def split(
         mean,
         std,
         flip,
-        seed,
     )
 
 
@@ -237,7 +239,7 @@ def _points(name: str):
 # --- CIFAR-10 and folders --------------------------------------------------------------------------------------------
 
 
-def _cifar10(root: Path, progress: bool):
+def _cifar10(root: Path):
     """The official binary files through torchvision, downloaded once and verified."""
     from torchvision.datasets import CIFAR10
 
@@ -269,9 +271,15 @@ def load_folder(folder: Path, progress: bool = False):
     if len(classes) < 2:
         raise InputError(f"{folder}: only one class ({classes[0]}); a classifier needs at least two class folders.")
 
-    stats = [
-        (e.path, e.stat().st_size, e.stat().st_mtime_ns) for part in parts.values() for fs in part.values() for e in fs
-    ]
+    try:
+        stats = [
+            (os.path.relpath(e.path, folder), e.stat().st_size, e.stat().st_mtime_ns)
+            for part in parts.values()
+            for files in part.values()
+            for e in files
+        ]
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}); mend or remove it.") from error
     state = hashlib.sha256(repr(stats).encode()).hexdigest()
     key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     cache = cache_dir() / "folders" / f"{key}.npz"

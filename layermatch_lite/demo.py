@@ -14,7 +14,7 @@ from .compare import Outcome, accuracy_table, as_record, benefit_table, paired, 
 from .config import TrainConfig
 from .data import load_data
 from .errors import InputError, check_range
-from .files import write_atomically
+from .system import write_atomically
 
 METHODS = ("supervised", "fixmatch", "layermatch")
 
@@ -22,13 +22,14 @@ METHODS = ("supervised", "fixmatch", "layermatch")
 def run_demo(
     config: TrainConfig | None = None, *, seeds: int = 3, workers: int | None = None, progress: bool = True
 ) -> list[Outcome]:
-    """Train supervised, FixMatch and LayerMatch with `seeds` paired seeds, measuring the layer benefit 12 times."""
+    """Train supervised, FixMatch and LayerMatch with `seeds` paired seeds, measuring the layer benefit about 12 times."""
     check_range("seeds", seeds, 1, whole=True)
     config = config or TrainConfig.preset("demo_cpu")
     load_data(
         config.dataset, config.num_labels, num_val=config.num_val, seed=config.seed, progress=progress
     )  # errors, caches
-    config = replace(config, probe_every=config.probe_every or max(1, config.steps // 12))
+    often = config.evaluate_every * max(1, round(config.steps / 12 / config.evaluate_every))  # with every few records
+    config = replace(config, probe_every=config.probe_every or often)
     return run_all(paired(config, METHODS, range(config.seed, config.seed + seeds)), workers=workers, progress=progress)
 
 
@@ -53,7 +54,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
     config = outcomes[0].config
     return "\n".join(
         [
-            f"\n{config.dataset}, {config.num_labels} labels, {config.steps} steps. Accuracy on the test set; pseudo-labels over "
+            f"\n{config.dataset}, {config.labels} labels, {config.steps} steps. Accuracy on the test set; pseudo-labels over "
             f"the threshold in the last quarter.\n",
             accuracy_table(outcomes).to_string(),
             f"\n{what_seeds_say(outcomes)}",
@@ -67,11 +68,11 @@ def report(outcomes: Sequence[Outcome]) -> str:
 
 def write(outcomes: Sequence[Outcome], out: str | PathLike) -> tuple[Path, Path]:
     """Write the figure (demo.png) and every number behind it (demo.json) to a folder."""
-    figure, alt = plots.comparison_figure(outcomes)
     picture, numbers = Path(out) / "demo.png", Path(out) / "demo.json"
-    plots.save(figure, picture)
+    figure, alt = plots.comparison_figure(outcomes)
     content = json.dumps({"alt": alt, "runs": [as_record(o) for o in outcomes]}, indent=1)
     write_atomically(numbers, lambda f: f.write(content.encode()))
+    plots.save(figure, picture)
     return picture, numbers
 
 

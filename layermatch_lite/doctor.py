@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from .compare import usable_cores
-from .files import cache_dir
+from .run import has_bf16
+from .system import cache_dir, usable_cores
 
 PACKAGES = (
     "torch",
@@ -60,7 +60,7 @@ def examine() -> int:
         "shipped with the package" if embedded.exists() else f"{embedded} is missing",
         MEND,
     )
-    cifar = cache_dir() / "cifar10" / "cifar-10-batches-py"
+    cifar = _cifar10()
     print(
         f"{'ok ' if cifar.is_dir() else '   '} {'cifar10':14s} "
         + (
@@ -72,6 +72,11 @@ def examine() -> int:
     print(f"    {'cache':14s} {cache_dir()} (set LAYERMATCH_CACHE to move it)")
     print("\nAll is well." if not missing else f"\n{missing} to mend, see the lines marked ->.")
     return min(missing, 1)
+
+
+def _cifar10() -> Path:
+    """Where torchvision unpacks CIFAR-10 for us."""
+    return cache_dir() / "cifar10" / "cifar-10-batches-py"
 
 
 def _imports(name: str) -> tuple[bool, str, str, str]:
@@ -88,19 +93,17 @@ def _imports(name: str) -> tuple[bool, str, str, str]:
 
 
 def _device() -> tuple[bool, str, str, str]:
-    try:
-        import torch
-    except ImportError:
-        return False, "device", "unknown without torch", MEND
+    import torch
+
     if torch.cuda.is_available():
-        bf16 = "" if torch.cuda.is_bf16_supported() else ", no bf16: trains in float32"
+        bf16 = "" if has_bf16(torch.device("cuda")) else ", no bf16: trains in float32"
         return True, "device", f"cuda: {torch.cuda.get_device_name()}{bf16}", ""
     kind = "mps" if torch.backends.mps.is_available() else "cpu"
     return True, "device", f"{kind}, {usable_cores()} cores (enough for everything but real CIFAR-10 training)", ""
 
 
 def _widgets() -> tuple[bool, str, str, str]:
-    """Is the JupyterLab side of ipywidgets in place, and does it fit the Python side?"""
+    """Is the JupyterLab side of ipywidgets in place?"""
     extension = Path(sys.prefix, "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager/package.json")
     try:
         major = int(importlib.metadata.version("ipywidgets").split(".")[0])
@@ -123,14 +126,18 @@ def warm() -> None:
     for what, job in (("data", _warm_data), ("fonts and figures", _warm_figures), ("UMAP and numba", _warm_umap)):
         start = time.perf_counter()
         print(f"warming {what} ...", end=" ", flush=True)
-        job()
+        try:
+            job()
+        except Exception as error:  # whatever is broken is named by `examine`, which comes next
+            print(f"failed: {error}")
+            continue
         print(f"{time.perf_counter() - start:.0f} s")
 
 
 def _warm_data() -> None:
     from .data import EMBEDDED, load_data
 
-    for name in EMBEDDED:
+    for name in (*EMBEDDED, "cifar10") if _cifar10().is_dir() else EMBEDDED:
         load_data(name, None)
 
 

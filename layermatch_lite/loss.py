@@ -61,6 +61,7 @@ def fixmatch_loss(
     z_weak: Tensor, z_strong: Tensor, classifier: nn.Linear, *, threshold: float = 0.95
 ) -> PseudoLabelLoss:
     """FixMatch's unlabelled loss L_u (Sohn et al. 2020, eq. 4): every layer gets the same gradient treatment."""
+    check_range("threshold", threshold, 0, 1)
     W, b = classifier.weight, classifier.bias
     q, a, confidence = pseudo_label(linear(z_weak.detach(), W, b), threshold)
     L_u = masked_cross_entropy(linear(z_strong, W, b), q, a)

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from .augment import Views
 from .compare import NAMES, Outcome, by_method, early_and_late, interval, layer_benefits
 from .data import SSLData
-from .files import write_atomically
 from .seeding import generator
+from .system import write_atomically
 
 # Okabe and Ito's colours, told apart by people who do not see red and green, and a marker of its own for each method.
 STYLE = {
@@ -25,6 +25,8 @@ STYLE = {
     "avg_clustering": ("#009E73", "v"),
     "layermatch": ("#0072B2", "D"),
 }
+
+VIEW_COLORS = ("black", "#0072B2", "#0072B2", "#D55E00", "#D55E00")
 
 
 def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
@@ -44,7 +46,7 @@ def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
     for j, (title, batch) in enumerate(columns.items()):
         axes[0, j].set_title(title, fontsize=13)
         for i, sample in enumerate(batch):
-            _draw_sample(axes[i, j], sample, data, PHASES[j])
+            _draw_sample(axes[i, j], sample, data, VIEW_COLORS[j])
     for i, c in enumerate(shown):
         axes[i, 0].set_ylabel(data.classes[c], fontsize=13, rotation=0, ha="right", va="center")
     moved = {k: float((columns[k] - columns["sample"]).abs().mean()) for k in ("weak", "strong")}
@@ -52,9 +54,6 @@ def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
         f"One sample of {len(shown)} classes of {data.name} with two weak and two strong views each; a weak view "
         f"differs from its sample by {moved['weak']:.2f} on average, a strong one by {moved['strong']:.2f}."
     )
-
-
-PHASES = ("black", "#0072B2", "#0072B2", "#D55E00", "#D55E00")
 
 
 def _draw_sample(ax, sample: torch.Tensor, data: SSLData, color: str) -> None:
@@ -76,7 +75,7 @@ def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
     early.sharey(late)
     config = outcomes[0].config
     figure.suptitle(
-        f"{config.dataset}, {config.num_labels} labels, {config.steps} steps, "
+        f"{config.dataset}, {config.labels} labels, {config.steps} steps, "
         f"{len({o.config.seed for o in outcomes})} seeds",
         fontsize=16,
     )
@@ -114,7 +113,7 @@ def _draw_benefit(ax, table: pd.DataFrame, phase: str, layers: list[str]) -> str
     for k, method in enumerate(methods):
         color, marker = STYLE[method]
         t = table[table["method"] == method]
-        mean = t.groupby("layer")["benefit"].mean().reindex(layers)
+        mean = t.groupby("layer")["benefit"].mean().loc[layers]
         x = [i + 0.13 * (k - (len(methods) - 1) / 2) for i in range(len(layers))]
         ax.plot(x, mean, color=color, marker=marker, markersize=11, linewidth=2, label=NAMES[method])
         ax.scatter(

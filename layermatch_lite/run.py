@@ -16,10 +16,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from .config import TrainConfig
 from .errors import InputError
-from .files import write_atomically
 from .models import build_model
 from .seeding import generator
 from .strategies import AvgClustering, warm_up
+from .system import write_atomically
 
 FORMAT, VERSION = "layermatch_lite run", 1
 
@@ -32,7 +32,7 @@ class Run:
     over the threshold), confident_half_accuracy (of the more confident half of each batch's labels, whatever the
     threshold: for comparing methods at equal mask rate), pseudo_label_counts (per class, of those over the threshold),
     accuracy (test, EMA model), val_accuracy, and layer_benefit where it was measured. Losses and rates are means over
-    the steps since the record before.
+    the steps since the record before; lr is the rate of the next step.
     """
 
     config: TrainConfig
@@ -47,6 +47,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     history: list[dict] = field(default_factory=list)
+    mid_step: bool = False  # a step is under way, or was interrupted
 
     @classmethod
     def start(cls, config: TrainConfig, data: dict, device: torch.device) -> Run:
@@ -58,8 +59,8 @@ class Run:
             bn_momentum=config.bn_momentum,
             generator=generator(config.seed, "init"),
         ).to(device)
-        if len(data["sample_shape"]) == 3:
-            model = model.to(memory_format=torch.channels_last)  # faster convolutions on GPU and CPU alike
+        if len(data["sample_shape"]) == 3 and device.type != "mps":  # MPS's BN has had errors with this layout
+            model = model.to(memory_format=torch.channels_last)
         optimizer = sgd(model, config)
         return cls(
             config,
@@ -97,7 +98,15 @@ class Run:
         return every is not None and (self.step % every == 0 or self.finished)
 
     def save(self, path: str | PathLike) -> None:
-        """Write the run to one file, atomically. Raises InputError where the place cannot be written."""
+        """Write the run to one file, atomically.
+
+        Raises InputError where the place cannot be written, and between two records of the history: what was summed since
+        the last one would be lost, and the run could not go on as if it had never stopped.
+        """
+        if self.mid_step or not (self.step == 0 or self.just_logged):
+            raise InputError(
+                f"a run can be saved where it was just logged, not at step {self.step}; wait until run.just_logged is true."
+            )
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -121,12 +130,17 @@ class Run:
             ) from error
 
     @classmethod
-    def load(cls, path: str | PathLike, device: torch.device | str = "cpu") -> Run:
-        """Read a run back. Never executes code from the file; raises InputError for anything but a run."""
+    def load(cls, path: str | PathLike, device: torch.device | str | None = "cpu") -> Run:
+        """Read a run back, to look at it on `device`, or to go on with it (device=None: the recorded one).
+
+        Never executes code from the file; raises InputError for anything but a run.
+        """
         try:
-            content = torch.load(path, map_location=device, weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
             raise InputError(f"{path} does not exist; give the path of a saved run.") from error
+        except IsADirectoryError as error:
+            raise InputError(f"{path} is a folder; give the path of a saved run.") from error
         except Exception as error:  # torch has no common class for a truncated, foreign or hostile file
             raise InputError(
                 f"{path} is not a whole run of layermatch_lite ({type(error).__name__}); it may be truncated or "
@@ -142,15 +156,19 @@ class Run:
                 "package version that wrote it, or train anew."
             )
         try:
-            run = cls.start(TrainConfig.make(**content["config"]), content["data"], torch.device(device))
+            recorded = torch.device(content["environment"]["device"])
+            device = pick_device(str(recorded)) if device is None else torch.device(device)
+            run = cls.start(TrainConfig(**content["config"]), content["data"], device)
             for name, part in run._stateful().items():
                 part.load_state_dict(content["state"][name])
-            for name, g in run.generators.items():
-                g.set_state(content["generators"][name].cpu())
+            if device.type == recorded.type:  # random states of a GPU mean nothing elsewhere, where one can only look
+                for name, g in run.generators.items():
+                    g.set_state(content["generators"][name])
             run.environment, run.history = content["environment"], content["history"]
             run.step, run.seconds = content["step"], content["seconds"]
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} is damaged ({error}); use another copy, or train anew.") from error
+            told = " ".join(str(error).split())
+            raise InputError(f"{path} cannot be used here ({told}); use another copy, or train anew.") from error
         return run
 
     def _stateful(self) -> dict:
@@ -198,11 +216,36 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def average(ema: list, current: list, updates: torch.Tensor) -> None:
-        weight = 1 - warm_up(decay, int(updates) - 1)
-        for e, p in zip(ema, current):
+    def average(averages: list, current: list, _: torch.Tensor) -> None:
+        weight = 1 - warm_up(decay, int(ema.n_averaged) - 1)  # this counter lies on the CPU: no waiting for a GPU
+        for e, p in zip(averages, current):
             e.lerp_(p, weight)
 
     ema = AveragedModel(model, multi_avg_fn=average)
     ema.update_parameters(model)
     return ema.eval()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a setting names, checked; "auto" takes CUDA, then MPS, then the CPU."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    usable = device is not None and available.get(device.type, False)
+    if usable and device.type == "cuda":
+        usable = (device.index or 0) < torch.cuda.device_count()
+    if not usable:
+        raise InputError(
+            f"device={name!r} is not available here; choose from auto, "
+            f"{', '.join(d for d, there in available.items() if there)}."
+        )
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """A GPU with bf16 in hardware; older ones emulate it, slowly."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

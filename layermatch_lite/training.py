@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -17,7 +18,7 @@ from .data import SSLData, load_data
 from .errors import InputError
 from .loss import PseudoLabelLoss, linear, masked_cross_entropy, pseudo_label_loss
 from .probe import layer_benefit
-from .run import Run, cosine_schedule
+from .run import Run, cosine_schedule, has_bf16, pick_device
 from .strategies import gate
 
 
@@ -42,7 +43,8 @@ def train(
         resume: a saved run to go on with, in place; its history comes out as if it had never stopped.
         progress: show a bar with the latest record.
 
-    Ctrl-C ends training early: the run comes back with every record so far, and the file holds the state at the last one.
+    Ctrl-C ends training early: the run comes back with every record so far, to look at; to go on, resume from the file,
+    which holds the state at the last record.
 
     Raises:
         InputError: settings, data or files that do not fit. NonFiniteLoss: training diverged.
@@ -78,7 +80,7 @@ def train_steps(
     """The loop, for whoever wants to watch or stop it: `for run in train_steps(config): ...`
 
     Yields one and the same Run before its first step and after every step, each time further on; a `break` stops training.
-    Arguments and errors are those of `train`; nothing is saved unless you call `run.save`.
+    Arguments and errors are those of `train`; nothing is saved unless you call `run.save`, where run.just_logged.
     """
     run, data = prepare(config, data, resume, progress)
     config, model, classifier, switches = run.config, run.model, run.model.classifier, run.config.switches
@@ -94,7 +96,7 @@ def train_steps(
     try:
         yield run
         while run.step < config.steps:
-            started = time.perf_counter()
+            started, run.mid_step = time.perf_counter(), True
             x, y = labelled_batch(data, views, config, g_x)
             with autocast(device):
                 if switches.unlabelled:
@@ -135,6 +137,7 @@ def train_steps(
                 if run.due(config.probe_every):
                     run.history[-1]["layer_benefit"] = measure_layer_benefit(run, data, views)
             run.seconds += time.perf_counter() - started
+            run.mid_step = False
             yield run
     finally:
         torch.set_num_threads(threads)
@@ -200,7 +203,10 @@ class Meter:
 
     def read(self, run: Run, n: int) -> dict:
         """The part of a record that training itself yields; raises NonFiniteLoss; starts the next sums."""
-        if (bad := int(self.first_bad)) >= 0:
+        bad = int(self.first_bad)
+        if bad < 0 and not all(p.isfinite().all() for p in run.model.parameters()):
+            bad = run.step  # the last update spoilt the weights; the next loss would show it
+        if bad >= 0:
             last = run.history[-1] if run.history else None
             good = (
                 f"at step {last['step']} they were {last['loss_s']:.4g} and {last['loss_u']:.4g}"
@@ -254,7 +260,7 @@ def measure_layer_benefit(run: Run, data: SSLData, views: Views) -> list[dict]:
 
 def autocast(device: torch.device) -> torch.autocast:
     """bf16 on a GPU that has it; elsewhere nothing changes. The losses leave it again (`loss.linear`)."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and torch.cuda.is_bf16_supported())
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
 
 
 def prepare(
@@ -262,18 +268,28 @@ def prepare(
 ) -> tuple[Run, SSLData]:
     """A new or a resumed run and its data on its device; raises InputError where they contradict each other."""
     if resume is not None:
-        saved = Run.load(resume)
-        if config is not None and (changed := saved.config.differences(config)):
+        run = Run.load(resume, device=None)
+        if config is not None and (changed := run.config.differences(config)):
             told = ", ".join(f"{k}={theirs!r} (saved: {ours!r})" for k, (ours, theirs) in changed.items())
             raise InputError(
                 f"{resume} was started with other settings: {told}. Leave them out to resume, or start anew."
             )
-        config = saved.config
+        if run.environment["torch"] != str(torch.__version__):
+            warnings.warn(
+                f"{resume} was started under torch {run.environment['torch']}: the last bits may differ", stacklevel=3
+            )
+        config = run.config
     elif config is None:
         raise InputError("train needs a TrainConfig, or resume=PATH of a saved run.")
-    device = pick_device(config.device if resume is None else saved.environment["device"])
     if data is None:
-        data = load_data(config.dataset, config.num_labels, num_val=config.num_val, seed=config.seed, progress=progress)
+        data = load_data(
+            config.dataset,
+            config.num_labels,
+            num_val=config.num_val,
+            seed=config.seed,
+            flip=config.flip,
+            progress=progress,
+        )
     else:
         check_agreement(config, data)
     about = {
@@ -284,44 +300,23 @@ def prepare(
         "fingerprint": data.fingerprint,
     }
     if resume is None:
-        run = Run.start(config, about, device)
-    else:
-        if saved.data != about:
-            raise InputError(
-                f"{resume} was trained on another split of {saved.data['name']!r} than the one at hand "
-                f"({saved.data['fingerprint']}, now {about['fingerprint']}); give it the data it had."
-            )
-        run = Run.load(resume, device)
-    return run, data.to(device)
+        run = Run.start(config, about, pick_device(config.device))
+    elif run.data != about:
+        raise InputError(
+            f"{resume} was trained on another split of {run.data['name']!r} than the one at hand "
+            f"({run.data['fingerprint']}, now {about['fingerprint']}); give it the data it had."
+        )
+    return run, data.to(run.environment["device"])
 
 
 def check_agreement(config: TrainConfig, data: SSLData) -> None:
-    """Own data and config must say the same."""
-    said = {"dataset": (config.dataset, data.name)}
-    if config.num_labels is not None:
-        said["num_labels"] = (config.num_labels, data.num_labels)
+    """Own data and config must say the same; only the seed of the split is free."""
+    every = len(data.y_unlabelled)
+    said = {"dataset": (config.dataset, data.name), "num_labels": (config.num_labels or every, data.num_labels)}
+    if config.flip is not None:
+        said["flip"] = (config.flip, data.flip)
     if config.num_val:
         said["num_val"] = (config.num_val, data.num_val)
     for name, (of_config, of_data) in said.items():
         if of_config != of_data:
             raise InputError(f"{name}={of_config!r} in the config, but the data have {of_data!r}; make them agree.")
-
-
-def pick_device(name: str) -> torch.device:
-    """The device a setting names, checked; "auto" takes CUDA, then MPS, then the CPU."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    usable = device is not None and available.get(device.type, False)
-    if usable and device.type == "cuda":
-        usable = (device.index or 0) < torch.cuda.device_count()
-    if not usable:
-        raise InputError(
-            f"device={name!r} is not available here; choose from auto, "
-            f"{', '.join(d for d, there in available.items() if there)}."
-        )
-    return device

@@ -8,7 +8,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
-from layermatch_lite import augment, load_data
+from layermatch_lite import augment, load_data, split
 from layermatch_lite.augment import Views
 
 N = 24
@@ -159,12 +159,34 @@ def test_cutout_is_a_clipped_square_of_grey(g):
     assert heights.max() == 16 and heights.min() >= 1 and heights.float().std() > 0
 
 
-def test_rand_augment_applies_each_operation_about_equally_often(g):
-    """With probability 0.5 each of two draws applies one of 14 operations; a single operation is thus seen often."""
-    x = torch.randint(0, 256, (4000, 3, 8, 8), generator=g, dtype=torch.uint8)
-    changed = (augment.rand_augment(x, g, operations=("Solarize",), draws=1) != x).flatten(1).any(1)
-    assert changed.float().mean() == pytest.approx(0.5, abs=0.04)
-    assert torch.equal(augment.rand_augment(x, g, operations=("Identity",)), x)
+def test_rand_augment_applies_each_operation_about_equally_often(g, monkeypatch):
+    """Two draws per image, each from 14 operations and applied with probability 0.5."""
+    n, counts = 14_000, dict.fromkeys(augment.COLOR_OPERATIONS, 0)
+
+    def counting(name):
+        def operation(x, *parameter):
+            counts[name] += len(x)
+            return x
+
+        return operation
+
+    def geometry(x, **amounts):
+        for name, (argument, _) in augment.MOVES.items():
+            counts[name] += int((amounts[argument] != 0).sum())
+        return x
+
+    monkeypatch.setattr(augment, "TONES", {k: (counting(k), parameter) for k, (_, parameter) in augment.TONES.items()})
+    monkeypatch.setattr(augment, "geometry", geometry)
+    augment.rand_augment(torch.zeros(n, 3, 2, 2, dtype=torch.uint8), g)
+    del counts["Identity"]  # skipped, as it changes nothing
+    assert all(850 < count < 1150 for count in counts.values()), counts  # expected: 1000 with a deviation of 31
+
+
+def test_elongated_and_tiny_images(g):
+    for height, width in ((8, 128), (128, 8), (3, 3), (1, 5)):
+        x = torch.randint(0, 256, (4, 3, height, width), generator=g, dtype=torch.uint8)
+        views = Views(split("odd", x, torch.arange(4) % 2, x, torch.arange(4) % 2, ("a", "b"), num_labels=2))
+        assert views.weak(x, g).shape == views.strong(x, g).shape == x.shape
 
 
 @pytest.mark.parametrize("name", ["mnist1d", "digits", "two_moons"])

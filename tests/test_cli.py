@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +40,7 @@ def test_demo_prints_two_tables_and_draws_a_figure(tmp_path, capsys):
         "cannot rank",
     ):
         assert word in out
-    numbers = json.loads((tmp_path / "out" / "demo.json").read_text())
+    numbers = json.loads((tmp_path / "out" / "demo.json").read_text(encoding="utf-8"))
     assert [(r["config"]["method"], r["config"]["seed"]) for r in numbers["runs"]] == [
         (m, s) for s in range(3) for m in ("supervised", "fixmatch", "layermatch")
     ]
@@ -85,6 +87,7 @@ def test_train_saves_resumes_and_never_overwrites(tmp_path, capsys, monkeypatch)
     assert run("train", "--resume", str(path)) == 0
     before = path.read_bytes()
     assert run("train", *TINY, "--out", str(path)) == 1 and "exists already" in capsys.readouterr().err
+    assert run("train", "--resume", str(path), "--preset", "paper") == 1 and "--preset" in capsys.readouterr().err
     assert run("train", "--resume", str(path), "--steps", "9") == 1 and "steps=9" in capsys.readouterr().err
     assert path.read_bytes() == before
 
@@ -127,6 +130,14 @@ def test_wrong_values_end_with_one_line(arguments, named, capsys, tmp_path, monk
     err = capsys.readouterr().err.strip().splitlines()
     assert named in err[-1]
     assert len([line for line in err if "steps/s" not in line]) == 1, err
+
+
+@pytest.mark.slow
+def test_a_demo_in_which_no_pseudo_label_passes(tmp_path, capsys):
+    arguments = ["--dataset", "blobs", "--num-labels", "8", "--steps", "8", "--threshold", "1", "--seeds", "1"]
+    assert run("demo", *arguments, "--out", str(tmp_path)) == 0
+    assert "nan" not in capsys.readouterr().out.lower()
+    assert "nothing passed the threshold" in json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))["alt"]
 
 
 def test_diverging_ends_with_one_line(tmp_path, capsys):
@@ -181,6 +192,7 @@ def test_doctor_warm(capsys):
 
 @pytest.mark.slow
 def test_module_and_script_are_the_same_program():
-    for program in ([sys.executable, "-m", "layermatch_lite"], ["layermatch-lite"]):
+    script = shutil.which("layermatch-lite", path=str(Path(sys.executable).parent))
+    for program in ([sys.executable, "-m", "layermatch_lite"], [script]):
         done = subprocess.run([*program, "train", "--method", "x"], capture_output=True, text=True)
         assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1

@@ -167,6 +167,23 @@ def test_the_cache_is_used_and_rebuilt_when_the_folder_changes(folder, monkeypat
     assert decoded == [12, 6] and not torch.equal(changed.x_unlabelled, first.x_unlabelled)
 
 
+def test_one_folder_has_one_cache_whatever_it_is_called(folder, monkeypatch):
+    load_data(folder, 4)
+    monkeypatch.setattr(data, "_decode", None)  # to decode again would fail
+    monkeypatch.chdir(folder.parent)
+    assert load_data("images/", 4).num_labels == load_data("./images", 4).num_labels == 4
+
+
+def test_a_broken_link_in_a_folder(folder):
+    (folder / "train" / "cat" / "link.png").symlink_to("nowhere.png")
+    with pytest.raises(InputError, match="link.png cannot be read"):
+        load_data(folder, 4)
+
+
+def test_mirroring_can_be_chosen(folder):
+    assert load_data(folder, 4).flip and not load_data(folder, 4, flip=False).flip
+
+
 def test_a_damaged_cache_is_rebuilt(folder):
     first = load_data(folder, 4)
     (cache,) = (data.cache_dir() / "folders").glob("*.npz")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def pyproject():
-    text = (ROOT / "pyproject.toml").read_text()
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = lambda start: re.findall(r'^ {4}"([^"]+)"', text.split(start)[1].split("\n]")[0], re.MULTILINE)
     return block("\ndependencies = ["), block("\ndev = [")
 
@@ -28,7 +28,9 @@ def test_the_three_lists_agree():
 
     direct = [Requirement(r) for part in pyproject() for r in part]
     pins = [
-        Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"
+        Requirement(line)
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and line[0] != "#"
     ]
     assert {r.name for r in direct} == {p.name for p in pins}
     for requirement in direct:
@@ -40,8 +42,8 @@ def test_the_three_lists_agree():
             ]
             assert len(versions) == 1, f"{requirement.name} on Python {python}: {versions}"
             assert versions[0] in requirement.specifier, requirement.name
-    environment = (ROOT / "environment.yml").read_text()
-    makefile = (ROOT / "Makefile").read_text()
+    environment = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "--constraint constraints.txt" in environment and "--editable .[dev]" in environment
     assert "--constraint constraints.txt" in makefile and '--editable ".[dev]"' in makefile
 
@@ -53,7 +55,7 @@ def test_what_is_installed_is_what_is_pinned():
 
     if Path(sys.prefix) != ROOT / ".venv":
         pytest.skip("only the environment that `make` creates promises the pins")
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         if line and line[0] != "#" and ((p := Requirement(line)).marker is None or p.marker.evaluate()):
             assert version(p.name).split("+")[0] in p.specifier, line
 

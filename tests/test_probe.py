@@ -29,7 +29,7 @@ def example(g):
     )
 
 
-def by_hand(model, x, y, weak, strong, y_true, threshold, **_):
+def by_hand(model, x, y, weak, strong, y_true, threshold, subset, **_):
     """The gradients of the definition, each from a forward pass of its own."""
 
     def forward():
@@ -50,19 +50,22 @@ def by_hand(model, x, y, weak, strong, y_true, threshold, **_):
         layers = dict.fromkeys(n.split(".")[0] for n in gradients)
         return {k: torch.cat([g.flatten() for n, g in gradients.items() if n.split(".")[0] == k]) for k in layers}
 
-    return (
-        gradient(q, a),
-        gradient(y_true, a),
-        gradient(q, one),
-        gradient(y_true, one),
-        layerwise(F.cross_entropy(forward()[0], y)),
-    )
+    at_random = torch.zeros_like(a)
+    at_random[torch.randperm(N, generator=subset)[: int(a.sum())]] = 1
+    wrong = float((q != y_true)[a > 0].double().mean())
+    labelled = layerwise(F.cross_entropy(forward()[0], y))
+    four = gradient(q, a), gradient(y_true, a), gradient(q, one), gradient(y_true, one)
+    return *four, labelled, gradient(y_true, at_random), float(a.mean()), wrong
 
 
 def test_every_quantity_equals_its_definition(example):
+    subset = torch.Generator()
+    subset.set_state(example["generator"].get_state())  # to draw the control's subset once more
     rows = {r["layer"]: r for r in layer_benefit(**example)}
     example["model"].train()
-    pseudo_masked, true_masked, pseudo_all, true_all, labelled = by_hand(**example)
+    pseudo_masked, true_masked, pseudo_all, true_all, labelled, true_random, mask, wrong = by_hand(
+        **example, subset=subset
+    )
     assert list(rows) == ["conv1", "conv2", "conv3", "fc", "classifier"]
     cos = lambda a, b: float(F.cosine_similarity(a, b, dim=0))
     for k, row in rows.items():
@@ -71,6 +74,9 @@ def test_every_quantity_equals_its_definition(example):
         assert row["alignment"] == pytest.approx(cos(pseudo_masked[k], true_all[k]))
         assert row["alignment_true_masked"] == pytest.approx(cos(true_masked[k], true_all[k]))
         assert row["alignment_pseudo_all"] == pytest.approx(cos(pseudo_all[k], true_all[k]))
+        assert row["alignment_true_random"] == pytest.approx(cos(true_random[k], true_all[k]))
+        assert row["mask_rate"] == pytest.approx(mask) and row["wrong_rate"] == pytest.approx(wrong)
+        assert row["norm_true"] == pytest.approx(float(true_masked[k].norm()))
         assert row["interference"] == pytest.approx(cos(pseudo_masked[k], labelled[k]))
         assert row["norm_pseudo"] == pytest.approx(float(pseudo_masked[k].norm()))
         assert row["norm_labelled"] == pytest.approx(float(labelled[k].norm()))

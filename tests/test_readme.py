@@ -8,14 +8,14 @@ from pathlib import Path
 from layermatch_lite import plots
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def benchmark(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module, json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    return module, json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def test_the_studys_tables_and_picture():
@@ -48,7 +48,7 @@ def test_the_map_names_every_module():
 
 
 def test_every_make_target_and_file_it_names_exists():
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(re.findall(r"`?make (\w[\w-]*)", README)) - {"and", "it"} <= set(targets)
     for path in re.findall(r"\]\(((?:figures|notebooks|layermatch_lite)/[^)]+)\)", README):
         assert (ROOT / path).exists(), path

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layermatch_lite import InputError, Run, TrainConfig, train
-from layermatch_lite.files import write_atomically
+from layermatch_lite.system import write_atomically
 
 SMALL = TrainConfig(dataset="blobs", num_labels=8, steps=4, batch_size=8, mu=2, device="cpu")
 
@@ -60,10 +60,10 @@ def spoil(path, change):
         (lambda c: c.update(version=99), "version 99"),
         (lambda c: c["config"].update(lr=-1.0), "lr=-1.0"),
         (lambda c: c["config"].update(unheard_of=1), "unheard_of"),
-        (lambda c: c["state"].pop("model"), "damaged"),
-        (lambda c: c["state"]["model"].popitem(), "damaged"),
-        (lambda c: c["generators"].update(labelled=torch.zeros(3, dtype=torch.uint8)), "damaged"),
-        (lambda c: c.pop("history"), "damaged"),
+        (lambda c: c["state"].pop("model"), "cannot be used"),
+        (lambda c: c["state"]["model"].popitem(), "cannot be used"),
+        (lambda c: c["generators"].update(labelled=torch.zeros(3, dtype=torch.uint8)), "cannot be used"),
+        (lambda c: c.pop("history"), "cannot be used"),
     ],
 )
 def test_a_file_with_wrong_contents(saved, change, named):
@@ -76,6 +76,8 @@ def test_a_foreign_file_and_no_file(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match="not a run of layermatch_lite"):
         Run.load(tmp_path / "list.pt")
+    with pytest.raises(InputError, match="is a folder"):
+        Run.load(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         Run.load(tmp_path / "none.pt")
 
@@ -90,7 +92,7 @@ def test_an_interrupted_write_keeps_the_old_content(tmp_path):
 
     with pytest.raises(OSError):
         write_atomically(path, half)
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    assert path.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
@@ -113,12 +115,16 @@ except InputError as error:
     assert saved.read_bytes() == before and len(list(saved.parent.iterdir())) == 1
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_a_place_that_cannot_be_written_is_noticed_before_training(tmp_path, monkeypatch):
+    from layermatch_lite import training
+
+    def reached(*_):
+        raise AssertionError("training had begun")
+
+    monkeypatch.setattr(training, "labelled_batch", reached)
     (tmp_path / "file").write_text("")
-    steps = []
     with pytest.raises(InputError, match="could not be written"):
-        steps.append(train(SMALL, save=tmp_path / "file" / "run.pt"))
-    assert not steps
+        train(SMALL, save=tmp_path / "file" / "run.pt")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from layermatch_lite import (
     fixmatch_loss,
     gate,
     load_data,
+    split,
     train,
     train_steps,
 )
@@ -236,6 +238,50 @@ def test_resuming_uses_the_recorded_thread_count(tmp_path):
         torch.set_num_threads(before)
 
 
+def test_a_run_is_saved_where_it_was_logged_only(tmp_path):
+    for run in train_steps(SMALL):
+        if run.step in (0, 4):
+            run.save(tmp_path / "run.pt")
+        if run.step == 5:
+            with pytest.raises(InputError, match="not at step 5"):
+                run.save(tmp_path / "run.pt")
+            break
+    assert Run.load(tmp_path / "run.pt").step == 4
+
+
+def test_a_run_of_a_gpu_can_be_read_but_not_resumed_elsewhere(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without CUDA")
+    path = tmp_path / "run.pt"
+    train(SMALL, save=path)
+    content = torch.load(path, weights_only=True)
+    content["environment"]["device"] = "cuda"
+    content["generators"] = {name: torch.zeros(16, dtype=torch.uint8) for name in content["generators"]}
+    torch.save(content, path)
+    assert Run.load(path).history == content["history"]
+    with pytest.raises(InputError, match="'cuda' is not available here"):
+        train(resume=path)
+
+
+def test_plain_data_only_reaches_a_file(tmp_path):
+    """NumPy numbers and paths are accepted and become plain Python data, so that the file can be read back safely."""
+    config = replace(
+        SMALL, lr=np.float64(0.03), num_labels=np.int64(20), threshold=np.float32(0.3), log_every=np.int32(4)
+    )
+    assert type(config.lr) is float and type(config.num_labels) is int
+    data = split(
+        "mine",
+        torch.randn(40, 2),
+        torch.arange(40) % 2,
+        torch.randn(8, 2),
+        torch.arange(8) % 2,
+        np.array(["a", "b"]),
+        num_labels=4,
+    )
+    run = train(replace(config, dataset="mine", num_labels=4), data, save=tmp_path / "run.pt")
+    assert Run.load(tmp_path / "run.pt").history == run.history
+
+
 def test_a_finished_run_resumes_to_itself(tmp_path):
     path = tmp_path / "run.pt"
     whole = train(SMALL, save=path)
@@ -340,10 +386,30 @@ def test_a_diverging_run_names_step_rate_and_last_values(tmp_path):
     config = TrainConfig(
         dataset="blobs", num_labels=8, method="supervised", model="mlp", lr=1e30, steps=40, log_every=2, device="cpu"
     )
-    with pytest.raises(NonFiniteLoss, match=r"at step \d+ \(learning rate 1e\+30.*last good") as caught:
+    with pytest.raises(NonFiniteLoss, match=r"at step \d+ \(learning rate 1e\+30") as caught:
         train(config, save=path)
-    assert "saved before is unharmed" in str(caught.value)
-    assert Run.load(path).step < 40
+    saved = Run.load(path)
+    assert saved.step < 40 and all(p.isfinite().all() for p in saved.model.parameters())
+    assert "no record before" in str(caught.value) and not saved.history
+
+
+def test_a_late_divergence_names_the_last_good_values():
+    with pytest.raises(NonFiniteLoss) as caught:
+        for run in train_steps(replace(SMALL, log_every=2, probe_every=None)):
+            if run.step == 4:
+                good = run.history[-1]
+                with torch.no_grad():
+                    run.model.conv1[0].weight.mul_(float("nan"))
+    assert f"at step 4 they were {good['loss_s']:.4g} and {good['loss_u']:.4g}" in str(caught.value)
+
+
+def test_a_last_update_that_spoils_the_weights_is_seen_before_it_is_saved(monkeypatch):
+    config = replace(SMALL, steps=2, log_every=2, probe_every=None)
+    with pytest.raises(NonFiniteLoss, match="at step 2"):
+        for run in train_steps(config):
+            if run.step == 1:
+                for group in run.optimizer.param_groups:
+                    group["lr"] = float("inf")
 
 
 @pytest.mark.parametrize(
@@ -370,6 +436,12 @@ def test_a_diverging_run_names_step_rate_and_last_values(tmp_path):
         (dict(method="supervised", grad_relu="block"), "no unlabelled"),
         (dict(method="supervised", batch_size=1), "at least 2"),
         (dict(steps=1.5), "whole number"),
+        (dict(steps="12"), "'12'"),
+        (dict(compile="no"), "'no'"),
+        (dict(seed=True), "True"),
+        (dict(avg_clustering="off"), "'off'"),
+        (dict(threshold=None), "None"),
+        (dict(method=3), "method=3"),
         (dict(strong_labelled=2.0), "2.0"),
     ],
 )
@@ -380,7 +452,7 @@ def test_wrong_settings(wrong, named):
 
 def test_unknown_setting_preset_and_device():
     with pytest.raises(InputError, match="Did you mean 'threshold'"):
-        TrainConfig.make(treshold=0.9)
+        TrainConfig(treshold=0.9)
     with pytest.raises(InputError, match="demo_cpu"):
         TrainConfig.preset("demo")
     with pytest.raises(InputError, match="toaster.*cpu"):
@@ -414,6 +486,7 @@ def test_own_data_must_agree_with_the_config():
         (dict(dataset="mnist1d"), "dataset='mnist1d'.*'digits'"),
         (dict(num_labels=20), "num_labels=20.*40"),
         (dict(num_val=100), "num_val=100.*200"),
+        (dict(num_labels=None), "num_labels=1237"),
     ):
         with pytest.raises(InputError, match=named):
             train(replace(config, **wrong), data)

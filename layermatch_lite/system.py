@@ -1,4 +1,4 @@
-"""Files: where caches live, and writing so that nothing already saved is lost."""
+"""The machine: its cores, the cache folder, and writing files so that nothing already saved is lost."""
 
 from __future__ import annotations
 
@@ -40,3 +40,8 @@ def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], None])
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
