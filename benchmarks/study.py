@@ -110,8 +110,24 @@ def show(results: dict) -> str:
             lines.append(
                 f"| {a} − {b} | {statistics.fmean(d):+.3f} [{low:+.3f}, {high:+.3f}] | {sum(v > 0 for v in d)} of {len(d)} |"
             )
-        lines.append("")
+        lines += ["", *benefit_lines(setting["layer_benefit"]), ""]
     return "\n".join(lines)
+
+
+def benefit_lines(records: list[dict]) -> list[str]:
+    """Layer benefit of pseudo-labels during plain FixMatch, layer by layer, early and late in training."""
+    phases = ("early", "late")
+    values = {}
+    for r in records:
+        if r["method"] == "fixmatch":
+            values.setdefault(r["layer"], {p: [] for p in phases})[r["phase"]].append(r["benefit"])
+    lines = ["| layer benefit in FixMatch | early, mean [95 %] | late, mean [95 %] |", "|---|---|---|"]
+    for layer, of_phase in values.items():
+        cells = [
+            f"{statistics.fmean(v):+.2f} [{interval(v)[0]:+.2f}, {interval(v)[1]:+.2f}]" for v in of_phase.values()
+        ]
+        lines.append(f"| {layer} | {' | '.join(cells)} |")
+    return lines
 
 
 def differences(rows: dict, a: str, b: str) -> list[float]:

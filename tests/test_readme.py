@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from layermatch_lite import plots
+from layermatch_lite.compare import interval
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,6 +24,27 @@ def test_the_studys_tables_and_picture():
     assert study.show(results).strip() in README
     assert plots.study_figure(results)[1] in README, "the picture's alt text"
     assert len(results["seeds"]) >= 10
+
+
+def test_what_the_readme_concludes_follows_from_the_intervals():
+    study, results = benchmark("study")
+
+    def bounds(setting, a, b):
+        return interval(study.differences(results["settings"][setting]["rows"], a, b))
+
+    for setting in ("mnist1d, 20 labels", "mnist1d, 10 labels"):
+        assert bounds(setting, "fixmatch", "supervised")[0] > 0, "pseudo-labels pay"
+        low, high = bounds(setting, "layermatch", "fixmatch")
+        assert low < 0 < high, "no difference to be seen"
+    assert bounds("mnist1d, 20 labels", "layermatch", "fixmatch, matched mask rate")[0] > 0
+    low, high = bounds("digits, 10 labels", "fixmatch", "supervised")
+    assert low < 0 < high, "uncertain"
+    for method in ("grad_relu", "layermatch"):
+        assert bounds("digits, 10 labels", method, "fixmatch")[0] > 0, "wins clearly"
+    assert bounds("digits, 10 labels", "layermatch", "fixmatch, matched mask rate")[0] > 0
+    for setting in results["settings"]:
+        low, high = bounds(setting, "avg_clustering", "fixmatch")
+        assert low < 0 < high, "no gain"
 
 
 def test_the_speed_table():
