@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from layermatch_lite import TrainConfig
-from layermatch_lite.compare import paired, run_all, spread
+from layermatch_lite.compare import paired, run_all
+from layermatch_lite.report import spread
 from layermatch_lite.system import write_atomically
 
 SEEDS = range(100, 104)

@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from layermatch_lite import METHODS, TrainConfig
-from layermatch_lite.compare import early_and_late, interval, layer_benefits, run_all, spread
+from layermatch_lite.compare import run_all
+from layermatch_lite.report import early_and_late, interval, layer_benefits, spread
 from layermatch_lite.system import write_atomically
 
 HERE = Path(__file__).parent

@@ -134,8 +134,10 @@ def run_demo(args: argparse.Namespace) -> int:
     config = TrainConfig.preset("demo_cpu", **given_settings(args))
     demo.check_writable(args.out)
     outcomes = demo.run_demo(config, seeds=args.seeds, workers=args.workers)
-    picture, numbers = demo.write(outcomes, args.out)
-    print(demo.report(outcomes))
+    from . import report  # pandas and matplotlib are not needed while training
+
+    picture, numbers = report.write(outcomes, args.out)
+    print(report.as_text(outcomes))
     print(f"Figure: {picture}   Numbers: {numbers}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Several runs side by side: trained in parallel, put into tables."""
+"""Several runs side by side, trained in parallel."""
 
 from __future__ import annotations
 
@@ -10,21 +10,12 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 
-import pandas as pd
 import torch
 
 from .config import TrainConfig
 from .errors import InputError, check_range
 from .system import usable_cores
 from .training import train_steps
-
-NAMES = {
-    "supervised": "Supervised",
-    "fixmatch": "FixMatch",
-    "grad_relu": "Grad-ReLU",
-    "avg_clustering": "Avg-Clustering",
-    "layermatch": "LayerMatch",
-}
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ def run_all(
 
     if workers is not None:
         check_range("workers", workers, 1, whole=True)
-    context = multiprocessing.get_context("spawn")  # the same on every system, and safe beside threads
+    context = process_context()
     done, stop = context.Queue(), context.Event()
     workers = min(workers or usable_cores(), len(configs))
     outcomes: dict[int, Outcome] = {}
@@ -89,6 +80,15 @@ def run_all(
     return [outcomes[i] for i in range(len(configs))]
 
 
+def process_context() -> multiprocessing.context.BaseContext:
+    """How workers start: from a clean server process that has imported torch once and shares its memory, where there is one."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["layermatch_lite.compare", "torch._dynamo"])  # torch's optimizers import the latter
+    return context
+
+
 def _start_worker(done, stop) -> None:
     import signal
 
@@ -107,99 +107,6 @@ def _train_one(config: TrainConfig) -> Outcome | None:
             _done.put(run.step - told)
             told = run.step
     return Outcome(config, run.history, run.seconds, run.environment)
-
-
-# --- tables ----------------------------------------------------------------------------------------------------------
-
-
-def spread(values: Sequence[float]) -> float:
-    """Standard deviation over seeds; 0 for a single one."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
-
-
-def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
-    grouped: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        grouped.setdefault(outcome.config.method, []).append(outcome)
-    return grouped
-
-
-def accuracy_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """One row per method: test accuracy with every seed, pseudo-label accuracy and mask rate late in training, seconds."""
-
-    def mean(values: list) -> str:
-        values = [v for v in values if v is not None]
-        return f"{statistics.fmean(values):.0%}" if values else "–"
-
-    rows = []
-    for method, group in by_method(outcomes).items():
-        scores = [o.accuracy for o in group]
-        rows.append(
-            {
-                "method": NAMES[method],
-                "test accuracy": f"{statistics.fmean(scores):.3f} ± {spread(scores):.3f}",
-                "seed by seed": "  ".join(f"{s:.3f}" for s in scores),
-                "pseudo-labels right": mean([o.late("pseudo_label_accuracy") for o in group]),
-                "mask rate": mean([o.late("mask_rate") for o in group]),
-                "seconds": f"{statistics.fmean(o.seconds for o in group):.0f}",
-            }
-        )
-    return pd.DataFrame(rows).set_index("method")
-
-
-def layer_benefits(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """Every measurement of the layer benefit as one tidy table: method, seed, step, layer, benefit, alignment, ..."""
-    return pd.DataFrame(
-        [
-            {"method": o.config.method, "seed": o.config.seed, "step": r["step"], "steps": o.config.steps, **row}
-            for o in outcomes
-            for r in o.history
-            for row in r.get("layer_benefit", [])
-        ]
-    )
-
-
-def early_and_late(benefits: pd.DataFrame) -> pd.DataFrame:
-    """Per method, seed, layer and phase ("early": first quarter of training, "late": last), means over the measurements.
-
-    Measurements in which no sample passed the threshold say nothing and are left out.
-    """
-    t = benefits[~benefits["empty"]]
-    phase = pd.Series(pd.NA, t.index, dtype="object")
-    phase[t["step"] <= 0.25 * t["steps"]] = "early"
-    phase[t["step"] > 0.75 * t["steps"]] = "late"
-    t = t.assign(phase=phase).dropna(subset="phase")
-    keys = ["method", "phase", "layer", "seed"]
-    return t.groupby(keys, sort=False)[["benefit", "alignment", "interference"]].mean().reset_index()
-
-
-def benefit_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Layer benefit, mean ± spread over seeds: one row per layer, one column per method and phase."""
-    t = early_and_late(layer_benefits(outcomes))
-    cells = (
-        t.groupby(["layer", "method", "phase"], sort=False)["benefit"]
-        .agg(lambda v: f"{v.mean():+.2f} ± {spread(list(v)):.2f}")
-        .unstack(["method", "phase"])
-    )
-    order = [(m, p) for m in by_method(outcomes) for p in ("early", "late") if (m, p) in cells]
-    cells = cells.reindex(columns=pd.MultiIndex.from_tuples(order), index=list(dict.fromkeys(t["layer"]))).fillna("–")
-    cells.columns = [f"{NAMES[m]}, {p}" for m, p in order]
-    return cells
-
-
-def paired_differences(outcomes: Sequence[Outcome], method: str, baseline: str) -> list[float]:
-    """Accuracy of `method` minus that of `baseline`, seed by seed."""
-    groups = by_method(outcomes)
-    base = {o.config.seed: o.accuracy for o in groups[baseline]}
-    return [o.accuracy - base[o.config.seed] for o in groups[method]]
-
-
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of the mean; needs at least two values."""
-    from scipy.stats import t
-
-    half = t.ppf((1 + level) / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return statistics.fmean(values) - half, statistics.fmean(values) + half
 
 
 def as_record(outcome: Outcome) -> dict:

@@ -12,8 +12,9 @@ import torch
 from matplotlib.figure import Figure
 
 from .augment import Views
-from .compare import NAMES, Outcome, by_method, early_and_late, interval, layer_benefits
+from .compare import Outcome
 from .data import SSLData
+from .report import NAMES, by_method, early_and_late, interval, layer_benefits
 from .seeding import generator
 from .system import write_atomically
 
@@ -113,7 +114,7 @@ def _draw_benefit(ax, table: pd.DataFrame, phase: str, layers: list[str]) -> str
     for k, method in enumerate(methods):
         color, marker = STYLE[method]
         t = table[table["method"] == method]
-        mean = t.groupby("layer")["benefit"].mean().loc[layers]
+        mean = t.groupby("layer")["benefit"].mean().loc[layers]  # an empty mask is empty for every layer
         x = [i + 0.13 * (k - (len(methods) - 1) / 2) for i in range(len(layers))]
         ax.plot(x, mean, color=color, marker=marker, markersize=11, linewidth=2, label=NAMES[method])
         ax.scatter(

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from layermatch_lite import plots
-from layermatch_lite.compare import interval
+from layermatch_lite.report import interval
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,164 @@
+"""Tables and intervals over several runs, and the demo's report."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+
+import pandas as pd
+
+from .compare import Outcome, as_record
+from .system import write_atomically
+
+NAMES = {
+    "supervised": "Supervised",
+    "fixmatch": "FixMatch",
+    "grad_relu": "Grad-ReLU",
+    "avg_clustering": "Avg-Clustering",
+    "layermatch": "LayerMatch",
+}
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation over seeds; 0 for a single one."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    grouped: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        grouped.setdefault(outcome.config.method, []).append(outcome)
+    return grouped
+
+
+def accuracy_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """One row per method: test accuracy with every seed, pseudo-label accuracy and mask rate late in training, seconds."""
+
+    def mean(values: list) -> str:
+        values = [v for v in values if v is not None]
+        return f"{statistics.fmean(values):.0%}" if values else "–"
+
+    rows = []
+    for method, group in by_method(outcomes).items():
+        scores = [o.accuracy for o in group]
+        rows.append(
+            {
+                "method": NAMES[method],
+                "test accuracy": f"{statistics.fmean(scores):.3f} ± {spread(scores):.3f}",
+                "seed by seed": "  ".join(f"{s:.3f}" for s in scores),
+                "pseudo-labels right": mean([o.late("pseudo_label_accuracy") for o in group]),
+                "mask rate": mean([o.late("mask_rate") for o in group]),
+                "seconds": f"{statistics.fmean(o.seconds for o in group):.0f}",
+            }
+        )
+    return pd.DataFrame(rows).set_index("method")
+
+
+def layer_benefits(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+    """Every measurement of the layer benefit as one tidy table: method, seed, step, layer, benefit, alignment, ..."""
+    return pd.DataFrame(
+        [
+            {"method": o.config.method, "seed": o.config.seed, "step": r["step"], "steps": o.config.steps, **row}
+            for o in outcomes
+            for r in o.history
+            for row in r.get("layer_benefit", [])
+        ]
+    )
+
+
+def early_and_late(benefits: pd.DataFrame) -> pd.DataFrame:
+    """Per method, seed, layer and phase ("early": first quarter of training, "late": last), means over the measurements.
+
+    Measurements in which no sample passed the threshold say nothing and are left out.
+    """
+    t = benefits[~benefits["empty"]]
+    phase = pd.Series(pd.NA, t.index, dtype="object")
+    phase[t["step"] <= 0.25 * t["steps"]] = "early"
+    phase[t["step"] > 0.75 * t["steps"]] = "late"
+    t = t.assign(phase=phase).dropna(subset="phase")
+    keys = ["method", "phase", "layer", "seed"]
+    return t.groupby(keys, sort=False)[["benefit", "alignment", "interference"]].mean().reset_index()
+
+
+def benefit_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """Layer benefit, mean ± spread over seeds: one row per layer, one column per method and phase."""
+    benefits = layer_benefits(outcomes)
+    layers = pd.Index(dict.fromkeys(benefits["layer"]), name="layer")
+    t = early_and_late(benefits)
+    if t.empty:
+        return pd.DataFrame("no pseudo-label over the threshold", layers, ["benefit"])
+    cells = (
+        t.groupby(["layer", "method", "phase"], sort=False)["benefit"]
+        .agg(lambda v: f"{v.mean():+.2f} ± {spread(list(v)):.2f}")
+        .unstack(["method", "phase"])
+    )
+    order = [(m, p) for m in by_method(outcomes) for p in ("early", "late") if (m, p) in cells]
+    cells = cells.reindex(columns=pd.MultiIndex.from_tuples(order), index=layers).fillna("–")
+    cells.columns = [f"{NAMES[m]}, {p}" for m, p in order]
+    return cells
+
+
+def paired_differences(outcomes: Sequence[Outcome], method: str, baseline: str) -> list[float]:
+    """Accuracy of `method` minus that of `baseline`, seed by seed."""
+    groups = by_method(outcomes)
+    base = {o.config.seed: o.accuracy for o in groups[baseline]}
+    return [o.accuracy - base[o.config.seed] for o in groups[method]]
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of the mean; needs at least two values."""
+    from scipy.stats import t
+
+    half = t.ppf((1 + level) / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.fmean(values) - half, statistics.fmean(values) + half
+
+
+# --- the demo's report -----------------------------------------------------------------------------------------------
+
+
+def what_seeds_say(outcomes: Sequence[Outcome]) -> str:
+    """The paired difference LayerMatch - FixMatch, and what so few seeds can and cannot tell."""
+    diffs = paired_differences(outcomes, "layermatch", "fixmatch")
+    told = ", ".join(f"{d:+.3f}" for d in diffs)
+    mean = sum(diffs) / len(diffs)
+    text = f"LayerMatch - FixMatch, seed by seed: {told}; mean {mean:+.3f}."
+    if len(diffs) == 1:
+        return text + " One seed tells nothing about the next one."
+    if len(diffs) < 10:
+        text += (
+            f" {len(diffs)} seeds show the size of the luck (differences spread by {spread(diffs):.3f}), and only a gap far "
+            "beyond it; they cannot rank two methods. The study in benchmarks/ uses more."
+        )
+    return text
+
+
+def as_text(outcomes: Sequence[Outcome]) -> str:
+    """Both tables as text, with how to read them."""
+    config = outcomes[0].config
+    return "\n".join(
+        [
+            f"\n{config.dataset}, {config.labels} labels, {config.steps} steps. Accuracy on the test set; pseudo-labels over "
+            f"the threshold in the last quarter.\n",
+            accuracy_table(outcomes).to_string(),
+            f"\n{what_seeds_say(outcomes)}",
+            "\nLayer benefit: 1 as good as true labels, 0 no use, below 0 harm (mean ± spread over seeds).",
+            "Measured for plain pseudo-labels in the first and the last quarter, whatever the method lets through.\n",
+            benefit_table(outcomes).to_string(),
+            "",
+        ]
+    )
+
+
+def write(outcomes: Sequence[Outcome], out: str | PathLike) -> tuple[Path, Path]:
+    """Write the figure (demo.png) and every number behind it (demo.json) to a folder."""
+    from . import plots  # which imports this module
+
+    picture, numbers = Path(out) / "demo.png", Path(out) / "demo.json"
+    figure, alt = plots.comparison_figure(outcomes)
+    content = json.dumps({"alt": alt, "runs": [as_record(o) for o in outcomes]}, indent=1)
+    write_atomically(numbers, lambda f: f.write(content.encode()))
+    plots.save(figure, picture)
+    return picture, numbers
