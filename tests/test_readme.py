@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from layermatch_lite import plots
+from layermatch_lite import TrainConfig, plots
 from layermatch_lite.report import interval
 
 ROOT = Path(__file__).parents[1]
@@ -56,12 +56,11 @@ def test_recipes_were_chosen_on_seeds_that_the_study_does_not_use():
     recipes, chosen = benchmark("recipes")
     _, study = benchmark("study")
     assert not set(chosen["seeds"]) & set(study["seeds"])
-    from layermatch_lite import TrainConfig
-
-    best = recipes.CANDIDATES[chosen["chosen"]]
-    assert all(getattr(TrainConfig(), name) == value for name, value in best.items()), (
-        "the defaults are the chosen recipe"
-    )
+    for dataset, candidate in chosen["chosen"].items():
+        config = TrainConfig.preset("demo_cpu", dataset=dataset)
+        for name, value in recipes.CANDIDATES[candidate].items():
+            assert getattr(config, name) == value, f"{dataset}: the preset is the chosen recipe"
+    assert recipes.choose(chosen["rows"]) == chosen["chosen"]
 
 
 def test_the_map_names_every_module():
