@@ -37,7 +37,12 @@ def plain(name: str, value: object, kind: str) -> object:
     """The value as plain Python data of the annotated kind ("int", "float | None", ...): what a file can hold safely."""
     if value is None and "None" in kind:
         return None
-    kinds = {"int": (Integral, int), "float": (Real, float), "bool": (bool, bool), "str": ((str, PathLike), fspath)}
+    kinds = {
+        "int": (Integral, int),
+        "float": (Real, float),
+        "bool": (bool, bool),
+        "str": ((str, PathLike), lambda v: str(fspath(v))),
+    }
     allowed, convert = kinds[kind.split()[0]]
     if not isinstance(value, allowed) or (isinstance(value, bool) and allowed is not bool):
         raise InputError(f"{name}={value!r} is not allowed; give {'a whole number' if allowed is Integral else kind}.")
