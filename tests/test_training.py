@@ -83,6 +83,10 @@ def test_methods_differ_and_explicit_switches_override():
     for a in METHODS:
         for b in METHODS:
             assert a == b or not torch.equal(first[a], first[b]), (a, b)
+    gated = train(replace(SMALL, method="fixmatch", grad_relu="gate", batch_size=16, steps=24))
+    for grad_relu in ("off", "block"):
+        other = train(replace(gated.config, grad_relu=grad_relu))
+        assert not torch.equal(gated.model.classifier.weight, other.model.classifier.weight), grad_relu
     as_switches = train(replace(SMALL, method="fixmatch", grad_relu="block", avg_clustering=True))
     assert torch.equal(first["layermatch"], as_switches.model.conv1[0].weight)
 
