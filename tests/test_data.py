@@ -1,5 +1,6 @@
 """Splits, embedded sets, image folders and their cache."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -165,6 +166,9 @@ def test_the_cache_is_used_and_rebuilt_when_the_folder_changes(folder, monkeypat
     Image.new("RGB", (16, 16), "red").save(folder / "train" / "cat" / "000.png")
     changed = load_data(folder, 4)
     assert decoded == [12, 6] and not torch.equal(changed.x_unlabelled, first.x_unlabelled)
+    os.utime(folder / "train" / "cat" / "001.png", ns=(1, 1))  # the same size, another time
+    load_data(folder, 4)
+    assert decoded == [12, 6, 12, 6]
 
 
 def test_one_folder_has_one_cache_whatever_it_is_called(folder, monkeypatch):
