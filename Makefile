@@ -17,9 +17,10 @@ help:
 
 # Installed once, and again only when the lists of packages change.
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed; try make PYTHON=python3.12 ...')"
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed; try make PYTHON=python3.12 ...')"
+	@echo "Installing into .venv, once: a few minutes, and several GB where PyTorch brings CUDA along ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 install: .venv/installed
@@ -28,7 +29,7 @@ demo: install
 	$(BIN)/python -m layermatch_lite demo
 
 lab: install
-	cd notebooks && ../$(BIN)/jupyter lab --ip=127.0.0.1
+	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb
 
 test: install
 	$(BIN)/python -m pytest

@@ -88,7 +88,7 @@ def pseudo_label_loss(
         classifier: the linear classification layer, W (C, D) and b (C,).
         threshold: tau in [0, 1]; samples whose confidence is at least tau count.
         grad_relu: "off" or "block". "gate" needs the labelled gradient too and is done by the training step
-            (`layermatch_lite.training.backward`).
+            (`layermatch_lite.training.add_gated_gradient`).
         centers: averaged centres, or None.
         labels_from: "classifier" (the formulation), or "centers" to study labels taken from lagging centres.
 
@@ -105,7 +105,7 @@ def pseudo_label_loss(
     if grad_relu == "gate":
         raise InputError(
             "grad_relu='gate' compares with the labelled gradient, which this loss does not see; "
-            "the training step does it: layermatch_lite.training.backward, or train(...)."
+            "the training step does it: layermatch_lite.training.add_gated_gradient, or train(...)."
         )
     if labels_from == "centers" and centers is None:
         raise InputError(

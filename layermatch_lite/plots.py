@@ -85,7 +85,7 @@ def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
     for ax, phase in ((early, "early"), (late, "late")):
         alt += " " + _draw_benefit(ax, early_and_late(benefits), phase, list(dict.fromkeys(benefits["layer"])))
     early.set_ylabel("layer benefit of pseudo-labels", fontsize=14)
-    early.legend(fontsize=12)
+    late.legend(fontsize=12)
     return figure, alt
 
 
@@ -125,7 +125,10 @@ def _draw_benefit(ax, table: pd.DataFrame, phase: str, layers: list[str]) -> str
     ax.axhline(1, color="black", linewidth=1.5, linestyle=":")
     ax.set_ylim(min(-0.1, ax.get_ylim()[0]), max(1.1, ax.get_ylim()[1]))
     ax.set_xticks(range(len(layers)), layers, fontsize=13)
-    ax.set_title(f"{phase.capitalize()}: 1 as good as true labels, below 0 harm", fontsize=14)
+    ax.set_title(f"{phase.capitalize()} in training", fontsize=14)
+    ax.annotate("as good as true labels", (-0.4, 1.01), va="bottom", fontsize=11)
+    ax.annotate("below 0: harm", (-0.4, 0.01), va="bottom", fontsize=11)
+    ax.set_xlim(-0.5, len(layers) - 0.4)
     ax.grid(axis="y", alpha=0.3)
     return f"Layer benefit {phase} in training: {'; '.join(parts) or 'nothing passed the threshold'}."
 

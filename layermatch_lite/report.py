@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import textwrap
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -49,7 +50,7 @@ def accuracy_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
                 "method": NAMES[method],
                 "test accuracy": f"{statistics.fmean(scores):.3f} ± {spread(scores):.3f}",
                 "seed by seed": "  ".join(f"{s:.3f}" for s in scores),
-                "pseudo-labels right": mean([o.late("pseudo_label_accuracy") for o in group]),
+                "right": mean([o.late("pseudo_label_accuracy") for o in group]),
                 "mask rate": mean([o.late("mask_rate") for o in group]),
                 "seconds": f"{statistics.fmean(o.seconds for o in group):.0f}",
             }
@@ -83,22 +84,17 @@ def early_and_late(benefits: pd.DataFrame) -> pd.DataFrame:
     return t.groupby(keys, sort=False)[["benefit", "alignment", "interference"]].mean().reset_index()
 
 
-def benefit_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Layer benefit, mean ± spread over seeds: one row per layer, one column per method and phase."""
+def benefit_table(outcomes: Sequence[Outcome], phase: str) -> pd.DataFrame:
+    """Layer benefit "early" or "late" in training, mean ± spread over seeds: one row per layer, one column per method."""
     benefits = layer_benefits(outcomes)
-    layers = pd.Index(dict.fromkeys(benefits["layer"]), name="layer")
     t = early_and_late(benefits)
-    if t.empty:
-        return pd.DataFrame("no pseudo-label over the threshold", layers, ["benefit"])
-    cells = (
-        t.groupby(["layer", "method", "phase"], sort=False)["benefit"]
-        .agg(lambda v: f"{v.mean():+.2f} ± {spread(list(v)):.2f}")
-        .unstack(["method", "phase"])
+    t = t[t["phase"] == phase]
+    table = pd.DataFrame(
+        "–", pd.Index(dict.fromkeys(benefits["layer"]), name=phase), [NAMES[m] for m in by_method(outcomes)]
     )
-    order = [(m, p) for m in by_method(outcomes) for p in ("early", "late") if (m, p) in cells]
-    cells = cells.reindex(columns=pd.MultiIndex.from_tuples(order), index=layers).fillna("–")
-    cells.columns = [f"{NAMES[m]}, {p}" for m, p in order]
-    return cells
+    for (layer, method), values in t.groupby(["layer", "method"])["benefit"]:
+        table.loc[layer, NAMES[method]] = f"{values.mean():+.2f} ± {spread(list(values)):.2f}"
+    return table  # "–" where no pseudo-label passed the threshold
 
 
 def paired_differences(outcomes: Sequence[Outcome], method: str, baseline: str) -> list[float]:
@@ -129,24 +125,27 @@ def what_seeds_say(outcomes: Sequence[Outcome]) -> str:
         return text + " One seed tells nothing about the next one."
     if len(diffs) < 10:
         text += (
-            f" {len(diffs)} seeds show the size of the luck (differences spread by {spread(diffs):.3f}), and only a gap far "
-            "beyond it; they cannot rank two methods. The study in benchmarks/ uses more."
+            f" {len(diffs)} seeds show how large the luck is (these differences spread by {spread(diffs):.3f}); they cannot rank "
+            "two methods that differ by less. The study in benchmarks/ uses ten."
         )
     return text
 
 
 def as_text(outcomes: Sequence[Outcome]) -> str:
-    """Both tables as text, with how to read them."""
+    """The tables as text, with how to read them."""
     config = outcomes[0].config
     return "\n".join(
         [
-            f"\n{config.dataset}, {config.labels} labels, {config.steps} steps. Accuracy on the test set; pseudo-labels over "
-            f"the threshold in the last quarter.\n",
+            f"\n{config.dataset}, {config.labels} labels, {config.steps} steps. Accuracy on the test set;",
+            "pseudo-labels over the threshold in the last quarter of training.\n",
             accuracy_table(outcomes).to_string(),
-            f"\n{what_seeds_say(outcomes)}",
-            "\nLayer benefit: 1 as good as true labels, 0 no use, below 0 harm (mean ± spread over seeds).",
-            "Measured for plain pseudo-labels in the first and the last quarter, whatever the method lets through.\n",
-            benefit_table(outcomes).to_string(),
+            "\n" + textwrap.fill(what_seeds_say(outcomes), 79),
+            "\nLayer benefit: 1 as good as true labels, 0 no use, below 0 harm (mean ± spread",
+            "over seeds), in the first and the last quarter of training. Measured for plain",
+            "pseudo-labels, whatever the method lets through.\n",
+            benefit_table(outcomes, "early").to_string(),
+            "",
+            benefit_table(outcomes, "late").to_string(),
             "",
         ]
     )

@@ -52,7 +52,9 @@ def train(
     from tqdm import tqdm
 
     if save is not None and Path(save).exists():
-        raise InputError(f"{save} exists already and is kept; go on with it (resume), or choose another place.")
+        raise InputError(
+            f"{save} exists already and is kept; go on with it (--resume, resume=), or choose another place (--out, save=)."
+        )
     path = resume if save is None else save
     run = None
     with tqdm(unit=" steps", disable=not progress) as bar:

@@ -1,6 +1,7 @@
 """The losses against plain autograd: which gradient reaches which layer."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from layermatch_lite import AvgClustering, InputError, SmallCNN1d, fixmatch_loss, pseudo_label_loss
+from layermatch_lite import AvgClustering, InputError, SmallCNN1d, fixmatch_loss, pseudo_label_loss, training
 
 N, D, C = 24, 7, 4
 
@@ -216,3 +217,5 @@ def test_wrong_arguments(wrong, named):
     with pytest.raises(InputError, match=named) as caught:
         pseudo_label_loss(z_weak, z_strong, classifier, **wrong)
     assert isinstance(caught.value, ValueError)
+    for function in re.findall(r"layermatch_lite\.training\.(\w+)", str(caught.value)):
+        assert hasattr(training, function), "the step that the message names exists"
