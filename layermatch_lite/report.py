@@ -50,7 +50,7 @@ def accuracy_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
                 "method": NAMES[method],
                 "test accuracy": f"{statistics.fmean(scores):.3f} ± {spread(scores):.3f}",
                 "seed by seed": "  ".join(f"{s:.3f}" for s in scores),
-                "right": mean([o.late("pseudo_label_accuracy") for o in group]),
+                "labels right": mean([o.late("pseudo_label_accuracy") for o in group]),
                 "mask rate": mean([o.late("mask_rate") for o in group]),
                 "seconds": f"{statistics.fmean(o.seconds for o in group):.0f}",
             }
