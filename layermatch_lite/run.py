@@ -107,6 +107,11 @@ class Run:
             raise InputError(
                 f"a run can be saved where it was just logged, not at step {self.step}; wait until run.just_logged is true."
             )
+        recorded = torch.device(self.environment["device"])
+        if next(self.model.parameters()).device.type != recorded.type:
+            raise InputError(
+                f"this run belongs on {recorded} and was loaded elsewhere to look at; saving it would lose its state."
+            )
         content = {
             "format": FORMAT,
             "version": VERSION,

@@ -262,7 +262,10 @@ def test_a_run_of_a_gpu_can_be_read_but_not_resumed_elsewhere(tmp_path):
     content["environment"]["device"] = "cuda"
     content["generators"] = {name: torch.zeros(16, dtype=torch.uint8) for name in content["generators"]}
     torch.save(content, path)
-    assert Run.load(path).history == content["history"]
+    looked_at = Run.load(path)
+    assert looked_at.history == content["history"]
+    with pytest.raises(InputError, match="belongs on cuda"):
+        looked_at.save(path)
     with pytest.raises(InputError, match="'cuda' is not available here"):
         train(resume=path)
 
