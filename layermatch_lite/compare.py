@@ -5,17 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
 from .config import TrainConfig
 from .errors import InputError, check_range
 from .system import usable_cores
-from .training import train_steps
+from .training import data_of, train_steps
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Outcome:
     history: list[dict]
     seconds: float
     environment: dict
+    seen: list[dict] = field(default_factory=list)  # what `watch` returned
 
     @property
     def accuracy(self) -> float:
@@ -43,9 +44,17 @@ def paired(base: TrainConfig, methods: Sequence[str], seeds: Iterable[int]) -> l
 
 
 def run_all(
-    configs: Sequence[TrainConfig], *, workers: int | None = None, progress: bool = True, title: str = "training"
+    configs: Sequence[TrainConfig],
+    *,
+    watch: Callable | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    title: str = "training",
 ) -> list[Outcome]:
     """Train every config, one process per core and one thread per process; the outcomes come in the order of the configs.
+
+    watch: watch(run, data, memory) is called before the first step and after every step, with a dict of its own for each run;
+    what it returns, unless None, is kept in `Outcome.seen`. A function of a module, so that other processes find it.
 
     Ctrl-C (or a kernel interrupt) stops all of them within a step and raises KeyboardInterrupt.
     """
@@ -61,7 +70,7 @@ def run_all(
         ProcessPoolExecutor(workers, context, _start_worker, (done, stop)) as pool,
         tqdm(total=sum(c.steps for c in configs), desc=title, unit=" steps", disable=not progress) as bar,
     ):
-        futures = {pool.submit(_train_one, config): i for i, config in enumerate(configs)}
+        futures = {pool.submit(_train_one, config, watch): i for i, config in enumerate(configs)}
         try:
             while len(outcomes) < len(configs):
                 for future in [f for f in futures if f.done()]:
@@ -98,15 +107,18 @@ def _start_worker(done, stop) -> None:
     torch.set_num_threads(1)
 
 
-def _train_one(config: TrainConfig) -> Outcome | None:
-    told = 0
-    for run in train_steps(config):
+def _train_one(config: TrainConfig, watch: Callable | None) -> Outcome | None:
+    told, seen, memory = 0, [], {}
+    data = data_of(config)
+    for run in train_steps(config, data):
         if _stop.is_set():
             return None
+        if watch is not None and (found := watch(run, data, memory)) is not None:
+            seen.append(found)
         if run.step - told >= 10 or run.finished:
             _done.put(run.step - told)
             told = run.step
-    return Outcome(config, run.history, run.seconds, run.environment)
+    return Outcome(config, run.history, run.seconds, run.environment, seen)
 
 
 def as_record(outcome: Outcome) -> dict:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from .errors import InputError, check_choice, check_range
 from .loss import GRAD_RELU, LABELS_FROM
+from .noise import check_noise
 
 
 class Switches(NamedTuple):
@@ -78,6 +79,13 @@ class TrainConfig:
     )
     threshold: float = setting(0.8, "tau: least confidence of a pseudo-label that counts, 0 to 1")
     lambda_u: float = setting(1.0, "weight of the unlabelled loss")
+    blocked: str | None = setting(
+        None, "further layers kept from pseudo-label gradients, as in 'fc' or 'conv 3, fc' (for study)"
+    )
+    noise: str | None = setting(
+        None, "spoil pseudo-labels: uniform, pair, confusion, low_confidence, or a matrix like '0.9 0.1; 0.2 0.8' (for study)"
+    )
+    noise_rate: float = setting(0.0, "share of the pseudo-labels that the noise spoils, 0 to 1")
     center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1")
 
     batch_size: int = setting(32, "B: labelled samples per step")
@@ -124,14 +132,19 @@ class TrainConfig:
             check_range(name, getattr(self, name), 0, 1, open_high=True)
         for name in ("batch_size", "mu", "steps"):
             check_range(name, getattr(self, name), 1, whole=True)
+        if self.noise is not None:
+            check_noise(self.noise, self.noise_rate)
+        elif self.noise_rate:
+            raise InputError(f"noise_rate={self.noise_rate:g} needs a kind of noise; set noise='uniform', say.")
         for name in ("log_every", "probe_every"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), 1, whole=True)
         if not METHODS[self.method].unlabelled and self.batch_size < 2:
             raise InputError("batch_size=1 is too small for BatchNorm without unlabelled samples; give at least 2.")
-        if not METHODS[self.method].unlabelled and (self.grad_relu or self.avg_clustering):
+        acting = ("grad_relu", "avg_clustering", "blocked", "noise")
+        if not METHODS[self.method].unlabelled and (given := [name for name in acting if getattr(self, name)]):
             raise InputError(
-                f"method={self.method!r} has no unlabelled loss for grad_relu or avg_clustering to act on; "
+                f"method={self.method!r} has no unlabelled loss for {' or '.join(given)} to act on; "
                 "leave them out, or use method='fixmatch'."
             )
         if self.labels_from == "centers" and not self.switches.avg_clustering:

@@ -10,6 +10,7 @@ Sources: FixMatch is Sohn et al. 2020, eq. 4. The two strategies follow the abst
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -43,13 +44,14 @@ def linear(z: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(at_least_float32(z), weight, bias)
 
 
-def pseudo_label(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+def pseudo_label(logits: Tensor, threshold: float, noise: Callable | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """(N, C) logits of the weak views -> labels (N,) int64, mask (N,) bool, confidence (N,) float.
 
-    No gradient flows through any of the three.
+    No gradient flows through any of the three. noise: for study, a function (labels, p) -> labels that spoils some.
     """
-    confidence, labels = at_least_float32(logits.detach()).softmax(dim=1).max(dim=1)
-    return labels, confidence >= threshold, confidence
+    p = at_least_float32(logits.detach()).softmax(dim=1)
+    confidence, labels = p.max(dim=1)
+    return labels if noise is None else noise(labels, p), confidence >= threshold, confidence
 
 
 def masked_cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
@@ -58,12 +60,17 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor
 
 
 def fixmatch_loss(
-    z_weak: Tensor, z_strong: Tensor, classifier: nn.Linear, *, threshold: float = 0.95
+    z_weak: Tensor,
+    z_strong: Tensor,
+    classifier: nn.Linear,
+    *,
+    threshold: float = 0.95,
+    noise: Callable | None = None,
 ) -> PseudoLabelLoss:
     """FixMatch's unlabelled loss L_u (Sohn et al. 2020, eq. 4): every layer gets the same gradient treatment."""
     check_range("threshold", threshold, 0, 1)
     W, b = classifier.weight, classifier.bias
-    q, a, confidence = pseudo_label(linear(z_weak.detach(), W, b), threshold)
+    q, a, confidence = pseudo_label(linear(z_weak.detach(), W, b), threshold, noise)
     L_u = masked_cross_entropy(linear(z_strong, W, b), q, a)
     return PseudoLabelLoss(L_u, q, a, confidence)
 
@@ -77,6 +84,7 @@ def pseudo_label_loss(
     grad_relu: str = "block",
     centers: AvgClustering | None = None,
     labels_from: str = "classifier",
+    noise: Callable | None = None,
 ) -> PseudoLabelLoss:
     """The unlabelled loss with one term per layer (our formulation of LayerMatch).
 
@@ -91,6 +99,7 @@ def pseudo_label_loss(
             (`layermatch_lite.training.add_gated_gradient`).
         centers: averaged centres, or None.
         labels_from: "classifier" (the formulation), or "centers" to study labels taken from lagging centres.
+        noise: for study, a function (labels (N,), p (N, C)) -> labels that spoils some pseudo-labels (`layermatch_lite.noise`).
 
     Returns:
         PseudoLabelLoss; `loss` is a scalar in float32 (float64 for float64 features).
@@ -112,13 +121,13 @@ def pseudo_label_loss(
             "labels_from='centers' needs centers=AvgClustering(classifier); pass it, or use labels_from='classifier'."
         )
     if grad_relu == "off" and centers is None:
-        return fixmatch_loss(z_weak, z_strong, classifier, threshold=threshold)  # same gradients, one term
+        return fixmatch_loss(z_weak, z_strong, classifier, threshold=threshold, noise=noise)  # same gradients
 
     W, b = classifier.weight, classifier.bias
     V, v = (W.detach(), detach(b)) if centers is None else (centers.weight, centers.bias)
     Q, r = (V, v) if labels_from == "centers" else (W, b)
 
-    q, a, confidence = pseudo_label(linear(z_weak.detach(), Q, r), threshold)
+    q, a, confidence = pseudo_label(linear(z_weak.detach(), Q, r), threshold, noise)
     L_u = L_z = masked_cross_entropy(linear(z_strong, V, v), q, a)
     if grad_relu == "off":
         L_W = masked_cross_entropy(linear(z_strong.detach(), W, b), q, a)

@@ -6,17 +6,22 @@ on {masked, all} samples, and compared. The quantities are our formulation.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .loss import linear, pseudo_label
+from .errors import InputError
+from .loss import at_least_float32, pseudo_label
+from .noise import KINDS, check_noise, corrupt, rows
+from .seeding import generator as make_generator
+from .theory import error
 
-
-def layers(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """{name: trainable parameters} of every top-level child that has any: a layer with its biases and its BN."""
-    grouped = {name: [p for p in child.parameters() if p.requires_grad] for name, child in model.named_children()}
-    return {name: parameters for name, parameters in grouped.items() if parameters}
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def layer_benefit(
@@ -28,22 +33,25 @@ def layer_benefit(
     y_true: Tensor,
     *,
     threshold: float,
-    generator: torch.Generator,
-) -> list[dict]:
+    generator: torch.Generator | None = None,
+    noise: Callable | None = None,
+) -> pd.DataFrame:
     """Measure every layer at the model's current weights, always for plain FixMatch, whatever the method trains with.
 
-    One joint forward in train mode, as in training; the BN buffers and the mode are restored afterwards and no
-    `.grad` is touched.
+    One joint forward in train mode, as in training, and six backward passes. The mode, the BN statistics, the random state and
+    every `.grad` are left as they were. Works for any classifier whose last layer is an `nn.Linear`.
 
     Args:
-        model: has `features(x)` and a linear `classifier`.
+        model: maps a batch to logits (N, C); its output is that of its last `nn.Linear`.
         x, y: (B, ...) labelled views and their int64 labels.
         weak, strong: (N, ...) views of the same N unlabelled samples; y_true: (N,) int64, their true labels.
         threshold: tau.
-        generator: draws the random subset of the control.
+        generator: draws the random subset of the control; by default the same one every time.
+        noise: for study, a function (labels, p) -> labels that spoils some pseudo-labels (`layermatch_lite.noise`).
 
     Returns:
-        One record per layer, in the model's order. With g(labels, samples) the gradient of L_u:
+        One row per layer, in the model's order. With g(labels, samples) the gradient of L_u:
+        layer                   conv 1, block 2, ..., classifier: with biases and the normalisation that follows (`layers`)
         benefit                 <g(pseudo, masked), g(true, masked)> / |g(true, masked)|^2: 1 as good as the truth, 0 no
                                 use, negative: a step raises the true loss of these samples to first order
         alignment               cos(g(pseudo, masked), g(true, all)): effect on the loss one really wants
@@ -52,44 +60,70 @@ def layer_benefit(
         alignment_true_random   control: true labels on a random subset as large as the mask
         interference            cos(g(pseudo, masked), gradient of L_s): needs no true labels
         norm_pseudo, norm_true, norm_labelled   |g(pseudo, masked)|, |g(true, masked)|, |gradient of L_s|
-        mask_rate, wrong_rate   share of samples over tau; share of wrong labels among them (None if there are none)
+        norm_noise              |g(pseudo, masked) - g(true, masked)|: the part that wrong labels add to the clean one, norm_true
+        mask_rate, wrong_rate   share of samples over tau; share of wrong labels among them (NaN if there are none)
         empty                   True where no sample passed: its gradients are zero, and so is every ratio with them
+
+    Raises:
+        InputError: for a model without a linear last layer, or a layer that the output does not depend on.
     """
-    groups = layers(model)
-    parameters = [p for group in groups.values() for p in group]
+    import pandas as pd
+
+    g = generator or make_generator(0, "probe", strong.device)
+    records = measure(model, x, y, weak, strong, y_true, threshold=threshold, generator=g, noise=noise)
+    return pd.DataFrame(records).astype({"wrong_rate": "float64"})
+
+
+def measure(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    weak: Tensor,
+    strong: Tensor,
+    y_true: Tensor,
+    *,
+    threshold: float,
+    generator: torch.Generator,
+    noise: Callable | None = None,
+) -> list[dict]:
+    """`layer_benefit` as plain records, for the history of a run; wrong_rate is None where the mask is empty."""
     buffers = [(b, b.clone()) for b in model.buffers()]
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.train()
     try:
         n = len(strong)
-        z = model.features(torch.cat([x, weak, strong]))
-        z_x, z_weak, z_strong = z.split([len(x), n, n])
-        W, b = model.classifier.weight, model.classifier.bias
-        labels, mask, _ = pseudo_label(linear(z_weak.detach(), W, b), threshold)
-        logits = linear(z_strong, W, b)
+        with _own_randomness(strong.device):  # dropout draws
+            output, _, classifier = last_layer(model, torch.cat([x, weak, strong]))
+        groups = layers(model, classifier)
+        parameters = [p for group in groups.values() for p in group]
+        logits_x, logits_weak, logits = at_least_float32(output).split([len(x), n, n])
+        labels, mask, _ = pseudo_label(logits_weak, threshold, noise)
         p = logits.detach().softmax(dim=1)
 
         def gradient(targets: Tensor, samples: Tensor) -> list[Tensor]:
             """Of (1/N) sum_i samples_i CE(logits_i, targets_i), one flat vector per layer."""
-            error = (p - F.one_hot(targets, p.shape[1])) * samples.unsqueeze(1) / n
-            return by_layer(torch.autograd.grad(logits, parameters, error, retain_graph=True, allow_unused=True))
+            return by_layer(logits, error(p, targets, samples))
 
-        def by_layer(gradients) -> list[Tensor]:
-            flat = iter(
-                torch.zeros_like(q).flatten() if g is None else g.flatten() for g, q in zip(gradients, parameters)
-            )
-            return [torch.cat([next(flat) for _ in group]) for group in groups.values()]
+        def by_layer(out: Tensor, e: Tensor | None = None, last: bool = False) -> list[Tensor]:
+            flat = iter(torch.autograd.grad(out, parameters, e, retain_graph=not last, allow_unused=True))
+            whole = {name: [next(flat) for _ in group] for name, group in groups.items()}
+            for name, parts in whole.items():
+                if any(part is None for part in parts):
+                    raise InputError(
+                        f"layer {name!r} has a parameter without a gradient: the output does not depend on it. Take it out of "
+                        "the model, or leave it out of the measurement with .requires_grad_(False)."
+                    )
+            return [torch.cat([part.flatten() for part in parts]) for parts in whole.values()]
 
-        everyone = torch.ones_like(mask)
         at_random = torch.zeros_like(mask)
         at_random[torch.randperm(n, generator=generator, device=mask.device)[: int(mask.sum())]] = True
         pseudo_masked, true_masked = gradient(labels, mask), gradient(y_true, mask)
-        pseudo_all, true_all = gradient(labels, everyone), gradient(y_true, everyone)
+        pseudo_all, true_all = gradient(labels, torch.ones_like(mask)), gradient(y_true, torch.ones_like(mask))
         true_random = gradient(y_true, at_random)
-        L_s = F.cross_entropy(linear(z_x, W, b), y)
-        labelled = by_layer(torch.autograd.grad(L_s, parameters, allow_unused=True))
+        labelled = by_layer(F.cross_entropy(logits_x, y), last=True)
     finally:
-        model.train(was_training)
+        for module, mode in modes:
+            module.training = mode
         with torch.no_grad():
             for buffer, saved in buffers:
                 buffer.copy_(saved)
@@ -107,6 +141,7 @@ def layer_benefit(
             "interference": cosine(pseudo_masked[i], labelled[i]),
             "norm_pseudo": float(pseudo_masked[i].norm()),
             "norm_true": float(true_masked[i].norm()),
+            "norm_noise": float((pseudo_masked[i] - true_masked[i]).norm()),
             "norm_labelled": float(labelled[i].norm()),
             "mask_rate": masked / n,
             "wrong_rate": wrong_rate,
@@ -114,6 +149,128 @@ def layer_benefit(
         }
         for i, name in enumerate(groups)
     ]
+
+
+def benefit_under_noise(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    weak: Tensor,
+    strong: Tensor,
+    y_true: Tensor,
+    *,
+    threshold: float,
+    rates: Sequence[float],
+    kinds: Sequence[str] = KINDS,
+    generator: torch.Generator | None = None,
+) -> pd.DataFrame:
+    """The layer benefit, had the pseudo-labels known errors: true labels spoiled at each rate, by each kind of noise.
+
+    Arguments as for `layer_benefit`; kinds and rates as in `layermatch_lite.noise`. The samples over the threshold stay the
+    network's own choice, and all measurements share one uniform number per sample. Returns the table of `layer_benefit` once per
+    kind and rate, with columns kind and rate.
+    """
+    import pandas as pd
+
+    g = generator or make_generator(0, "probe", strong.device)
+    u = torch.rand(len(strong), generator=g, device=g.device)
+    state, tables = g.get_state(), []
+    for kind in kinds:
+        for rate in rates:
+            check_noise(kind, rate)
+            g.set_state(state)  # the same random subset for the control, too
+            spoil = lambda _, p: corrupt(y_true, rows(kind, rate, y_true, p), u)
+            t = layer_benefit(model, x, y, weak, strong, y_true, threshold=threshold, generator=g, noise=spoil)
+            tables.append(t.assign(kind=kind, rate=rate))
+    return pd.concat(tables, ignore_index=True)
+
+
+def last_layer(model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor, nn.Linear]:
+    """Run the model: its logits (N, C), the features (N, D) that its last linear layer reads, and that layer.
+
+    Raises InputError where the output does not come straight out of an `nn.Linear`.
+    """
+    seen = {}
+
+    def remember(module: nn.Linear, inputs: tuple, output: Tensor) -> None:
+        seen.update(layer=module, features=inputs[0], output=output)
+
+    hooks = [m.register_forward_hook(remember) for m in model.modules() if isinstance(m, nn.Linear)]
+    try:
+        output = model(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(output, Tensor) or seen.get("output") is not output or output.dim() != 2:
+        raise InputError(
+            f"{type(model).__name__} has no linear last layer: its output must be the (N, C) output of an nn.Linear. Return the "
+            "logits themselves, without a softmax after them; a 1x1 convolution can be written as an nn.Linear."
+        )
+    return output, seen["features"], seen["layer"]
+
+
+def layers(model: nn.Module, classifier: nn.Linear) -> dict[str, list[nn.Parameter]]:
+    """{name: trainable parameters} of every layer, named as one would say it: "conv 1", "block 2", "classifier" (the last).
+
+    A layer is a top-level child, with a normalisation that follows it; a lone wrapper around all of them is opened, and so is
+    what contains the classifier. Frozen layers are left out.
+
+    Raises InputError where nothing is trainable.
+    """
+    parts = list(_parts(model, classifier))
+    while len(parts) == 1 and isinstance(parts[0][1], nn.Module) and any(True for _ in parts[0][1].children()):
+        inner = list(_parts(parts[0][1], classifier))
+        if all(_is_norm(part) for _, part in inner[1:]):
+            break  # one layer with its normalisation: there is nothing more to tell apart
+        parts = inner
+    named: dict[str, list[nn.Parameter]] = {}
+    taken, counts = {id(p) for p in classifier.parameters()}, {}
+    for path, part in parts:
+        own = [part] if isinstance(part, nn.Parameter) else list(part.parameters())
+        own = [p for p in own if p.requires_grad and id(p) not in taken]
+        taken.update(map(id, own))
+        if not own:
+            continue
+        if _is_norm(part) and named:
+            named[list(named)[-1]] += own
+            continue
+        name = _spoken(path, part, counts)
+        named[f"{name} ({path})" if name in named or name == "classifier" else name] = own
+    if last := [p for p in classifier.parameters() if p.requires_grad]:
+        named["classifier"] = last
+    if not named:
+        raise InputError(f"{type(model).__name__} has no trainable parameter; unfreeze a layer with .requires_grad_(True).")
+    return named
+
+
+def _parts(module: nn.Module, classifier: nn.Linear, path: str = "") -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
+    """(path, child) of everything inside `module` that holds parameters, opening what contains the classifier."""
+    yield from ((path + name, p) for name, p in module.named_parameters(recurse=False))
+    for name, child in module.named_children():
+        if child is classifier or not any(True for _ in child.parameters()):
+            continue
+        if any(m is classifier for m in child.modules()):
+            yield from _parts(child, classifier, f"{path}{name}.")
+        else:
+            yield path + name, child
+
+
+def _is_norm(part: object) -> bool:
+    return isinstance(part, nn.Module) and re.search("Norm", type(part).__name__) is not None
+
+
+def _spoken(path: str, part: object, counts: dict[str, int]) -> str:
+    """ "conv1" -> "conv 1"; a numbered child is called by its type and counted: "conv 1", "linear 2"."""
+    name = path.split(".")[-1]
+    if not name.isdigit():
+        return re.sub(r"(?<=[A-Za-z])_?(?=\d)", " ", name)
+    kind = re.sub(r"\d+d$", "", type(part).__name__).lower()
+    counts[kind] = counts.get(kind, 0) + 1
+    return f"{kind} {counts[kind]}"
+
+
+def _own_randomness(device: torch.device):
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def cosine(a: Tensor, b: Tensor) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from .augment import Views
 from .config import TrainConfig
 from .data import SSLData, load_data
-from .errors import InputError
+from .errors import InputError, check_choice
 from .loss import PseudoLabelLoss, linear, masked_cross_entropy, pseudo_label_loss
-from .probe import layer_benefit
+from .noise import injected
+from .probe import layers, measure
 from .run import Run, cosine_schedule, has_bf16, pick_device
 from .strategies import gate
 
@@ -91,6 +92,8 @@ def train_steps(
     features = torch.compile(model.features) if config.compile else model.features
     g_x, g_u = run.generators["labelled"], run.generators["unlabelled"]
     N = config.mu * config.batch_size
+    noise = injected_noise(config, data)
+    blocked = blocked_parameters(config, model)
     meter = Meter(len(data.classes), device)
     threads = torch.get_num_threads()
     torch.set_num_threads(run.environment["threads"])  # sums come out the same only with as many threads
@@ -102,7 +105,7 @@ def train_steps(
             x, y = labelled_batch(data, views, config, g_x)
             with autocast(device):
                 if switches.unlabelled:
-                    weak, strong, y_true = unlabelled_batch(data, views, N, g_u)
+                    weak, strong, i = unlabelled_batch(data, views, N, g_u)
                     z_x, z_weak, z_strong = features(torch.cat([x, weak, strong])).split([len(x), N, N])
                 else:
                     z_x = features(x)
@@ -118,13 +121,17 @@ def train_steps(
                     centers=run.centers,
                     grad_relu="block" if switches.grad_relu == "gate" else switches.grad_relu,
                     labels_from=config.labels_from,
+                    noise=noise(i),
                 )
                 L_u = out.loss
-                meter.add_pseudo_labels(out, y_true)
+                meter.add_pseudo_labels(out, data.y_unlabelled[i])
             meter.add_losses(run.step, L_s, L_u)
 
+            kept = torch.autograd.grad(L_s, blocked, retain_graph=True) if blocked else ()
             run.optimizer.zero_grad()
             (L_s + config.lambda_u * L_u).backward()
+            for parameter, g in zip(blocked, kept):
+                parameter.grad = g  # L_s alone teaches a blocked layer; the layers below keep both gradients
             if switches.grad_relu == "gate":
                 add_gated_gradient(classifier, z_strong, out, config.lambda_u)
             run.optimizer.step()
@@ -137,7 +144,7 @@ def train_steps(
             if run.due(config.evaluate_every) or run.due(config.probe_every):
                 run.history.append(meter.read(run, N) | evaluate(run, data, views))
                 if run.due(config.probe_every):
-                    run.history[-1]["layer_benefit"] = measure_layer_benefit(run, data, views)
+                    run.history[-1]["layer_benefit"] = measure_layer_benefit(run, data, views, run.generators["probe"])
             run.seconds += time.perf_counter() - started
             run.mid_step = False
             yield run
@@ -153,10 +160,29 @@ def labelled_batch(data: SSLData, views: Views, config: TrainConfig, g: torch.Ge
 
 
 def unlabelled_batch(data: SSLData, views: Views, n: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """(n, ...) weak and strong views of the same samples, and their true labels, which only measurements may use."""
+    """(n, ...) weak and strong views of the same samples, and where in the unlabelled pool these samples are: (n,) int64."""
     i = torch.randint(len(data.x_unlabelled), (n,), generator=g, device=g.device)
     u = data.x_unlabelled[i]
-    return views.weak(u, g), views.strong(u, g), data.y_unlabelled[i]
+    return views.weak(u, g), views.strong(u, g), i
+
+
+def injected_noise(config: TrainConfig, data: SSLData) -> Callable:
+    """at(indices) -> the function that spoils these samples' pseudo-labels, or None where the config has no noise."""
+    if config.noise is None:
+        return lambda i: None
+    pool = data.y_unlabelled
+    return injected(config.noise, config.noise_rate, config.seed, len(pool), pool.device)
+
+
+def blocked_parameters(config: TrainConfig, model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the layers that config.blocked names."""
+    if config.blocked is None:
+        return []
+    groups = layers(model, model.classifier)
+    names = [name.strip() for name in config.blocked.split(",")]
+    for name in names:
+        check_choice("blocked", name, groups)
+    return [p for name in names for p in groups[name]]
 
 
 def add_gated_gradient(classifier: nn.Linear, z_strong: Tensor, out: PseudoLabelLoss, lambda_u: float) -> None:
@@ -252,12 +278,13 @@ def accuracy(model: nn.Module, views: Views, x: Tensor, y: Tensor, batch: int = 
     return int(right) / len(y)
 
 
-def measure_layer_benefit(run: Run, data: SSLData, views: Views) -> list[dict]:
-    """`probe.layer_benefit` of the live model on batches as large as in training, drawn from a stream of its own."""
-    config, g = run.config, run.generators["probe"]
+def measure_layer_benefit(run: Run, data: SSLData, views: Views, g: torch.Generator) -> list[dict]:
+    """`probe.measure` of the live model on batches as large as in training, drawn from a stream of their own."""
+    config = run.config
     x, y = labelled_batch(data, views, config, g)
-    weak, strong, y_true = unlabelled_batch(data, views, config.mu * config.batch_size, g)
-    return layer_benefit(run.model, x, y, weak, strong, y_true, threshold=config.threshold, generator=g)
+    weak, strong, i = unlabelled_batch(data, views, config.mu * config.batch_size, g)
+    noise, y_true = injected_noise(config, data)(i), data.y_unlabelled[i]
+    return measure(run.model, x, y, weak, strong, y_true, threshold=config.threshold, generator=g, noise=noise)
 
 
 def autocast(device: torch.device) -> torch.autocast:
@@ -284,14 +311,7 @@ def prepare(
     elif config is None:
         raise InputError("train needs a TrainConfig, or resume=PATH of a saved run.")
     if data is None:
-        data = load_data(
-            config.dataset,
-            config.num_labels,
-            num_val=config.num_val,
-            seed=config.seed,
-            flip=config.flip,
-            progress=progress,
-        )
+        data = data_of(config, progress)
     else:
         check_agreement(config, data)
     about = {
@@ -309,6 +329,18 @@ def prepare(
             f"({run.data['fingerprint']}, now {about['fingerprint']}); give it the data it had."
         )
     return run, data.to(run.environment["device"])
+
+
+def data_of(config: TrainConfig, progress: bool = False) -> SSLData:
+    """The data that a config names, split as it says."""
+    return load_data(
+        config.dataset,
+        config.num_labels,
+        num_val=config.num_val,
+        seed=config.seed,
+        flip=config.flip,
+        progress=progress,
+    )
 
 
 def check_agreement(config: TrainConfig, data: SSLData) -> None:

@@ -1,0 +1,225 @@
+"""Recorded runs: about 20 snapshots of one training, in one small file that figures and labs read.
+
+A fixed sample of the unlabelled pool is looked at again and again: what would the network label it now, how sure is it, and
+where do its features lie? Features are reduced to their first principal components over the whole run, in float16.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .augment import Views
+from .config import TrainConfig
+from .data import SSLData
+from .errors import InputError, check_choice, check_range
+from .loss import pseudo_label
+from .run import Run
+from .seeding import generator
+from .system import write_atomically
+from .training import autocast, data_of, measure_layer_benefit, train_steps
+
+FORMAT, VERSION = "layermatch_lite recording", 1
+SHIPPED = Path(__file__).with_name("recorded")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recorded run. S snapshots of N samples; d reduced features of D; C classes.
+
+    Labels, confidences and features are those of the live model in eval mode on the plain sample, so that they are the same
+    whenever one looks; in training, labels come from weak views in train mode. W and W_bar are the live and the averaged
+    centres (equal without Avg-Clustering), biases left out.
+    """
+
+    config: TrainConfig
+    about: dict  # name, classes, ... of the data, and the environment of the run
+    history: list[dict]  # every record of the run
+    layer_benefit: list[dict]  # one record per snapshot and layer (none before the first step's snapshot)
+    steps: np.ndarray  # (S,) int32
+    sample: np.ndarray  # (N,) int32: which samples of the unlabelled pool
+    y_true: np.ndarray  # (N,) int16
+    labels: np.ndarray  # (S, N) int16: pseudo-labels
+    confidence: np.ndarray  # (S, N) float16
+    features: np.ndarray  # (S, N, d) float16
+    explained: np.ndarray  # (d,) float32: share of the features' variance on each component
+    W: np.ndarray  # (S, C, D) float32
+    W_bar: np.ndarray  # (S, C, D) float32
+    confusion: np.ndarray  # (S, C, C) int32: EMA model on the test set, row true class, column predicted
+
+    @property
+    def accuracy(self) -> float:
+        """Of the EMA model on the test set, at the end."""
+        return float(np.trace(self.confusion[-1]) / self.confusion[-1].sum())
+
+    @property
+    def right(self) -> np.ndarray:
+        """(S, N) bool: is the pseudo-label the true one?"""
+        return self.labels == self.y_true
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(S, N) bool: does the confidence reach tau?"""
+        return self.confidence >= np.float16(self.config.threshold)
+
+    @property
+    def classes(self) -> list[str]:
+        return self.about["classes"]
+
+    def save(self, path: str | PathLike) -> None:
+        """Write everything to one compressed .npz file, atomically; there is nothing in it but numbers and JSON text."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays = {k: v for k, v in plain.items() if isinstance(v, np.ndarray)}
+        text = {k: v for k, v in plain.items() if k not in arrays} | {"config": asdict(self.config)}
+        meta = json.dumps({"format": FORMAT, "version": VERSION, **text}, allow_nan=False)
+        write_atomically(path, lambda f: np.savez_compressed(f, meta=np.array(meta), **arrays))
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> Recording:
+        """Read a recording back. Never executes code from the file; raises InputError for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as f:
+                content = {k: f[k] for k in f.files}
+            meta = json.loads(str(content.pop("meta")))
+        except FileNotFoundError as error:
+            raise InputError(f"{path} does not exist; give the path of a recording, or see list_recorded().") from error
+        except IsADirectoryError as error:
+            raise InputError(f"{path} is a folder; give the path of a recording.") from error
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+            raise InputError(
+                f"{path} is not a whole recording ({type(error).__name__}: {error}); use another copy, or record the run anew."
+            ) from error
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+            raise InputError(f"{path} is not a recording of layermatch_lite; give one saved by `record`.")
+        if meta.get("version") != VERSION:
+            raise InputError(
+                f"{path} has format version {meta.get('version')!r}, this package reads {VERSION}; use the package version that "
+                "wrote it, or record the run anew."
+            )
+        try:
+            config = TrainConfig(**meta["config"])
+            found = cls(config, meta["about"], meta["history"], meta["layer_benefit"], **content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}); use another copy, or record the run anew.") from error
+        S, N, C = *found.labels.shape, len(found.classes)
+        shapes = {"confidence": (S, N), "features": (S, N, len(found.explained)), "confusion": (S, C, C), "y_true": (N,)}
+        if any(getattr(found, name).shape != shape for name, shape in shapes.items()):
+            raise InputError(f"{path} is damaged (its parts do not fit together); use another copy, or record the run anew.")
+        return found
+
+
+def list_recorded() -> list[str]:
+    """Names of the recordings that come with the package, for `load_recorded`."""
+    return sorted(p.stem for p in SHIPPED.glob("*.npz"))
+
+
+def load_recorded(name: str) -> Recording:
+    """A recording that comes with the package: "mnist1d_fixmatch", say; `list_recorded` names them all."""
+    check_choice("recording", name, list_recorded())
+    return Recording.load(SHIPPED / f"{name}.npz")
+
+
+def record(
+    config: TrainConfig,
+    data: SSLData | None = None,
+    *,
+    snapshots: int = 20,
+    sample: int = 400,
+    components: int = 16,
+    progress: bool = False,
+) -> Recording:
+    """Train and record. The run comes out exactly as `train` gives it: nothing here draws from its random streams.
+
+    Args:
+        config, data: as for `train`.
+        snapshots: how many after the one before training, evenly spread; the last one is at the end.
+        sample: N, size of the fixed sample of the unlabelled pool (all of it where it is smaller), chosen by config.seed.
+        components: d, features to keep; all D where there are fewer.
+        progress: show a bar.
+    """
+    from tqdm import tqdm
+
+    for name, value in (("snapshots", snapshots), ("sample", sample), ("components", components)):
+        check_range(name, value, 1, whole=True)
+    if data is None:
+        data = data_of(config, progress)
+    at = {round(config.steps * k / snapshots) for k in range(snapshots + 1)}
+    pool = len(data.x_unlabelled)
+    chosen = torch.randperm(pool, generator=generator(config.seed, "recorded sample"))[:sample].sort().values
+    seen, taken = None, []
+    with tqdm(total=config.steps, unit=" steps", disable=not progress, desc=f"recording {config.method}") as bar:
+        for run in train_steps(config, data):
+            if seen is None:
+                seen = data.to(run.environment["device"])
+                views = Views(seen)
+                g = generator(config.seed, "recorded benefit", seen.x_unlabelled.device)
+            if run.step in at:
+                taken.append(_snapshot(run, seen, views, chosen.to(seen.x_unlabelled.device), g))
+            bar.update(run.step - bar.n)
+    features, explained = reduce([t.pop("z") for t in taken], components)
+    stack = lambda key, dtype: np.stack([t[key].cpu().numpy() for t in taken]).astype(dtype)
+    return Recording(
+        config,
+        run.data | {"environment": run.environment, "seconds": round(run.seconds, 1)},
+        run.history,
+        [{"step": t["step"], **row} for t in taken for row in t["benefit"]],
+        np.array([t["step"] for t in taken], np.int32),
+        chosen.numpy().astype(np.int32),
+        data.y_unlabelled[chosen].cpu().numpy().astype(np.int16),
+        stack("labels", np.int16),
+        stack("confidence", np.float16),
+        features,
+        explained,
+        stack("W", np.float32),
+        stack("W_bar", np.float32),
+        stack("confusion", np.int32),
+    )
+
+
+def _snapshot(run: Run, data: SSLData, views: Views, chosen: Tensor, g: torch.Generator) -> dict:
+    model, centers = run.model, run.model.classifier if run.centers is None else run.centers
+    model.eval()
+    z = torch.cat(list(_features(model, views, data.x_unlabelled[chosen])))
+    labels, _, confidence = pseudo_label(model.classifier(z), run.config.threshold)
+    model.train()
+    predicted = torch.cat([run.ema.module.classifier(z).argmax(1) for z in _features(run.ema.module, views, data.x_test)])
+    C = len(data.classes)
+    return {
+        "step": run.step,
+        "z": z.cpu().numpy(),
+        "labels": labels,
+        "confidence": confidence,
+        "W": model.classifier.weight.detach().clone(),
+        "W_bar": centers.weight.detach().clone(),
+        "confusion": torch.bincount(data.y_test * C + predicted, minlength=C * C).view(C, C),
+        "benefit": measure_layer_benefit(run, data, views, g),
+    }
+
+
+@torch.no_grad()
+def _features(model, views: Views, x: Tensor, batch: int = 1000) -> Iterator[Tensor]:
+    for part in x.split(batch):
+        with autocast(x.device):
+            z = model.features(views.plain(part))
+        yield z.float()
+
+
+def reduce(features: list[np.ndarray], components: int) -> tuple[np.ndarray, np.ndarray]:
+    """S arrays (N, D) -> (S, N, d) float16 on the principal components of all of them, and the share of variance of each (d,).
+
+    One basis for the whole run, so that distances between snapshots stay what they were, as far as d components hold them.
+    """
+    from sklearn.decomposition import PCA
+
+    z = np.concatenate(features).astype(np.float64)
+    pca = PCA(min(components, *z.shape), svd_solver="full").fit(z)
+    reduced = pca.transform(z).reshape(len(features), -1, pca.n_components_)
+    return reduced.astype(np.float16), pca.explained_variance_ratio_.astype(np.float32)
