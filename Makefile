@@ -3,14 +3,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo lab test test-fast study figures notebooks bench lint clean
+.PHONY: help install demo lab test test-fast study evidence recordings figures notebooks bench lint clean
 
 help:
 	@echo "make demo       train three methods, print two tables, draw a figure (about a minute)"
 	@echo "make lab        open JupyterLab in notebooks/"
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
 	@echo "make study      the comparison on fresh seeds behind the README (about 15 minutes)"
-	@echo "make figures    rebuild figures/ from the demo and the recorded study"
+	@echo "make evidence   the longer runs behind notebooks 03 to 07 (about 50 minutes)"
+	@echo "make recordings record the runs that come with the package (about two minutes)"
+	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes)"
 	@echo "make notebooks  run every notebook and keep its outputs"
 	@echo "make bench      measure speed and memory"
 	@echo "make lint       check the style"
@@ -39,6 +41,12 @@ test-fast: install
 
 study: install
 	$(BIN)/python benchmarks/study.py
+
+evidence: install
+	$(BIN)/python benchmarks/evidence.py
+
+recordings: install
+	$(BIN)/python benchmarks/record.py
 
 figures: install
 	$(BIN)/python benchmarks/figures.py

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from layermatch_lite.clustering import cluster_quality, distance_to_center, drif
 from layermatch_lite.compare import Outcome, run_all
 from layermatch_lite.noise import KINDS
 from layermatch_lite.probe import benefit_under_noise
+from layermatch_lite.report import columns
 from layermatch_lite.seeding import generator
 from layermatch_lite.system import write_atomically
 from layermatch_lite.training import labelled_batch, unlabelled_batch
@@ -59,13 +59,15 @@ def during_training() -> dict:
     return {
         setting: {
             "accuracy": [o.accuracy for o in group],
-            "benefit": table(
+            "benefit": columns(
                 {"seed": o.config.seed, "step": r["step"], **{k: row[k] for k in keep}}
                 for o in group
                 for r in o.history
                 for row in r["layer_benefit"]
             ),
-            "under_noise": table({"seed": o.config.seed, **row} for o in group for part in o.seen for row in part["rows"]),
+            "under_noise": columns(
+                {"seed": o.config.seed, **row} for o in group for part in o.seen for row in part["rows"]
+            ),
         }
         for setting, group in found.items()
     }
@@ -78,9 +80,20 @@ def noise_curves(run, data, memory) -> dict | None:
     x, y = labelled_batch(data, views, run.config, g)
     weak, strong, i = unlabelled_batch(data, views, 512, g)
     t = benefit_under_noise(
-        run.model, x, y, weak, strong, data.y_unlabelled[i], threshold=run.config.threshold, rates=RATES, kinds=KINDS, generator=g
+        run.model,
+        x,
+        y,
+        weak,
+        strong,
+        data.y_unlabelled[i],
+        threshold=run.config.threshold,
+        rates=RATES,
+        kinds=KINDS,
+        generator=g,
     )
-    return {"rows": t.assign(step=run.step)[["step", "kind", "rate", "layer", "benefit", "wrong_rate"]].to_dict("records")}
+    return {
+        "rows": t.assign(step=run.step)[["step", "kind", "rate", "layer", "benefit", "wrong_rate"]].to_dict("records")
+    }
 
 
 def under_noise() -> dict:
@@ -105,7 +118,11 @@ def depth() -> dict:
         ("digits, 10 labels", ["conv 1", "conv 2", "conv 3", "classifier"]),
     ):
         base = preset(setting, method="fixmatch")
-        plan = {"nothing": base, "gate": replace(base, grad_relu="gate"), "classifier": replace(base, grad_relu="block")}
+        plan = {
+            "nothing": base,
+            "gate": replace(base, grad_relu="gate"),
+            "classifier": replace(base, grad_relu="block"),
+        }
         for k, name in enumerate(names[:-1]):
             plan[f"from {name}"] = replace(base, blocked=", ".join(names[k:]))
             plan[f"only {name}"] = replace(base, blocked=name)
@@ -126,13 +143,13 @@ def centers() -> dict:
                 "accuracy": [o.accuracy for o in group],
                 "labels_right": [o.late("pseudo_label_accuracy") for o in group],
                 "mask_rate": [o.late("mask_rate") for o in group],
-                "training": table(
+                "training": columns(
                     {"seed": o.config.seed, "step": r["step"], "accuracy": r["accuracy"]}
                     | {k: r.get(k) for k in ("mask_rate", "pseudo_label_accuracy")}
                     for o in group
                     for r in o.history
                 ),
-                "clusters": table({"seed": o.config.seed, **s} for o in group for s in o.seen),
+                "clusters": columns({"seed": o.config.seed, **s} for o in group for s in o.seen),
             }
             for row, group in train(plan, f"centres, {setting}", watch=clusters).items()
         }
@@ -161,13 +178,6 @@ def clusters(run, data, memory) -> dict | None:
         "drift_W": sum(live) / len(live),
         "drift_W_bar": sum(averaged) / len(averaged),
     }
-
-
-def table(rows: Iterable[dict]) -> dict[str, list]:
-    """Records as columns, numbers to five digits: what pandas.DataFrame reads, in a tenth of the space."""
-    rows = list(rows)
-    short = lambda v: float(f"{v:.5g}") if isinstance(v, float) else v
-    return {key: [short(row[key]) for row in rows] for key in rows[0]}
 
 
 PARTS = {"training": during_training, "noise": under_noise, "depth": depth, "centers": centers}

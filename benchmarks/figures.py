@@ -1,29 +1,113 @@
-"""Rebuild figures/: the views and the demo from the embedded data, the study from its recorded results.
+"""Rebuild figures/ from the embedded data, the recorded runs and the recorded results: about two minutes on two cores.
 
 python benchmarks/figures.py               (or: make figures)
 """
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-from layermatch_lite import load_data, plots
+from layermatch_lite import TrainConfig, load_data, load_recorded, plots, theory, train_steps
 from layermatch_lite.demo import run_demo
+from layermatch_lite.embedding import embed
+from layermatch_lite.report import frame
 
 HERE = Path(__file__).resolve().parent
 FIGURES = HERE.parent / "figures"
 
 
-def main() -> None:
-    made = {
-        "views": plots.views_figure(load_data("mnist1d", 20)),
-        "demo": plots.comparison_figure(run_demo()),
-        "study": plots.study_figure(json.loads((HERE / "results" / "study.json").read_text())),
+def results(name: str) -> dict:
+    return json.loads((HERE / "results" / f"{name}.json").read_text())
+
+
+def arrows():
+    z, y, W = theory.toy(seed=1)
+    return plots.gradient_arrows(z, y, (z @ W.T).argmax(1), W)
+
+
+def decisions():
+    """Confirmation bias: four labels, two of them beside each other."""
+    config = TrainConfig(dataset="blobs", num_labels=4, method="fixmatch", seed=1, steps=300, device="cpu")
+    data, models = load_data("blobs", 4, seed=1), {}
+    for run in train_steps(config, data):
+        if run.step in (20, 60, 300):
+            models[f"step {run.step}"] = copy.deepcopy(run.model).eval()
+    return plots.decision_figure(models, data, config.threshold)
+
+
+def over_training():
+    measured = {s: frame(part["benefit"]) for s, part in results("evidence")["training"].items()}
+    return plots.benefit_over(measured, title="What pseudo-labels do to each layer during FixMatch (10 seeds)")
+
+
+def over_noise():
+    t = frame(results("evidence")["training"]["digits, 10 labels"]["under_noise"]).query("step == 600")
+    kinds = {kind: t[t["kind"] == kind] for kind in t["kind"].unique()}
+    return plots.benefit_over(kinds, x="rate", title="digits, 10 labels, end of FixMatch: known errors (10 seeds)")
+
+
+def two_by_two():
+    t = frame(results("evidence")["training"]["digits, 10 labels"]["benefit"])
+    return plots.two_by_two(t, "digits, 10 labels, during FixMatch (10 seeds)")
+
+
+def depth():
+    found = results("evidence")["depth"]
+    rows = {
+        s: {k: [a - b for a, b in zip(v, part["nothing"])] for k, v in part.items() if k != "nothing"}
+        for s, part in found.items()
     }
-    for name, (figure, alt) in made.items():
+    return plots.differences_figure(
+        rows, "blocked - nothing blocked, test accuracy", "Where to cut the pseudo-label gradient"
+    )
+
+
+def centers(setting: str = "digits, 10 labels"):
+    rows = {name: frame(row["clusters"]) for name, row in results("evidence")["centers"][setting].items()}
+    averaged = rows["layermatch"].assign(drift_W=rows["layermatch"]["drift_W_bar"])
+    tables = {"FixMatch, W": rows["fixmatch"], "LayerMatch, W": rows["layermatch"], "LayerMatch, averaged W": averaged}
+    return plots.over_training(tables, ("drift_W", "angle_to_center"), f"{setting}: centres (10 seeds)")
+
+
+def clusters(setting: str = "digits, 10 labels"):
+    rows = results("evidence")["centers"][setting]
+    tables = {
+        plots.NAMES[m]: frame(rows[m]["clusters"]) for m in ("supervised", "fixmatch", "avg_clustering", "layermatch")
+    }
+    return plots.over_training(tables, ("scatter_ratio", "silhouette", "nmi"), f"{setting}: test features (10 seeds)")
+
+
+def maps():
+    recordings = {plots.NAMES[m]: load_recorded(f"digits_{m}") for m in ("supervised", "fixmatch", "layermatch")}
+    snapshots = [1, 6, 20]
+    points = {name: embed([r.features[s] for s in snapshots], progress=True) for name, r in recordings.items()}
+    return plots.maps_figure(points, recordings, snapshots, "UMAP of features, digits, 10 labels")
+
+
+MAKE: dict[str, Callable] = {
+    "views": lambda: plots.views_figure(load_data("mnist1d", 20)),
+    "study": lambda: plots.study_figure(results("study")),
+    "gradient_arrows": arrows,
+    "decision_regions": decisions,
+    "benefit_over_training": over_training,
+    "benefit_over_noise": over_noise,
+    "two_by_two": two_by_two,
+    "depth": depth,
+    "centre_drift": centers,
+    "cluster_quality": clusters,
+    "umap": maps,
+    "demo": lambda: plots.comparison_figure(run_demo()),
+}
+
+
+def main() -> None:
+    for name, make in MAKE.items():
+        figure, alt = make()
         plots.save(figure, FIGURES / f"{name}.png")
-        print(f"figures/{name}.png: {alt}")
+        print(f"figures/{name}.png: {alt}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from .errors import InputError
 from .loss import PseudoLabelLoss, fixmatch_loss, pseudo_label_loss
 from .models import MLP, SmallCNN, SmallCNN1d, WideResNet
 from .probe import layer_benefit
+from .recording import Recording, load_recorded, record
 from .run import Run
 from .strategies import AvgClustering, gate
 from .training import NonFiniteLoss, train, train_steps
@@ -34,6 +35,9 @@ __all__ = [
     "SmallCNN1d",
     "WideResNet",
     "layer_benefit",
+    "Recording",
+    "load_recorded",
+    "record",
     "Run",
     "AvgClustering",
     "gate",

@@ -71,7 +71,9 @@ def drift(before, after) -> float:
     """How far a matrix of centres has moved, relative to its size: |after - before| / |before| (Frobenius norms)."""
     before, after = _array(before), _array(after)
     if before.shape != after.shape:
-        raise InputError(f"centres of shapes {before.shape} and {after.shape} cannot be compared; give two of one network.")
+        raise InputError(
+            f"centres of shapes {before.shape} and {after.shape} cannot be compared; give two of one network."
+        )
     size = np.linalg.norm(before)
     return float(np.linalg.norm(after - before) / size) if size > 0 else math.inf
 
@@ -86,7 +88,9 @@ def _checked(z, y) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"features {z.shape} and labels {y.shape} do not fit; give (N, D) features and (N,) labels.")
     if not np.isfinite(z).all():
         bad = int((~np.isfinite(z)).any(axis=1).sum())
-        raise InputError(f"{bad} of {len(z)} features hold NaN or infinity; training diverged, or they were never filled in.")
+        raise InputError(
+            f"{bad} of {len(z)} features hold NaN or infinity; training diverged, or they were never filled in."
+        )
     found = len(np.unique(y))
     if found < 2:
         raise InputError(f"all {len(y)} samples belong to one class; clusters can be compared from two classes on.")

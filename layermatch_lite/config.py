@@ -83,7 +83,8 @@ class TrainConfig:
         None, "further layers kept from pseudo-label gradients, as in 'fc' or 'conv 3, fc' (for study)"
     )
     noise: str | None = setting(
-        None, "spoil pseudo-labels: uniform, pair, confusion, low_confidence, or a matrix like '0.9 0.1; 0.2 0.8' (for study)"
+        None,
+        "spoil pseudo-labels: uniform, pair, confusion, low_confidence, or a matrix like '0.9 0.1; 0.2 0.8' (for study)",
     )
     noise_rate: float = setting(0.0, "share of the pseudo-labels that the noise spoils, 0 to 1")
     center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1")

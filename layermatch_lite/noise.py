@@ -156,7 +156,9 @@ def check_noise(kind: str, rate: float) -> None:
     if kind not in KINDS:
         class_dependent(kind)
         if rate:
-            raise InputError(f"noise_rate={rate:g} has no meaning beside a noise matrix, which holds its own rates; leave it out.")
+            raise InputError(
+                f"noise_rate={rate:g} has no meaning beside a noise matrix, which holds its own rates; leave it out."
+            )
 
 
 def _exact(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from os import PathLike
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -14,9 +15,13 @@ from matplotlib.figure import Figure
 from .augment import Views
 from .compare import Outcome
 from .data import SSLData
+from .errors import InputError
+from .loss import pseudo_label
+from .recording import Recording
 from .report import NAMES, by_method, early_and_late, interval, layer_benefits
 from .seeding import generator
 from .system import write_atomically
+from .theory import split_classifier_gradient, split_feature_gradient
 
 # Okabe and Ito's colours, told apart by people who do not see red and green, and a marker of its own for each method.
 STYLE = {
@@ -170,11 +175,438 @@ def study_figure(results: dict) -> tuple[Figure, str]:
     return figure, f"Mean test accuracy over {len(results['seeds'])} seeds. {'; '.join(parts)}."
 
 
+# --- what happens inside ---------------------------------------------------------------------------------------------
+
+NAMED = {
+    "benefit": "layer benefit (1: as good as the truth)",
+    "alignment": "alignment with the true gradient (cosine)",
+    "interference": "cosine with the labelled gradient",
+    "accuracy": "test accuracy",
+    "mask_rate": "mask rate (share over τ)",
+    "pseudo_label_accuracy": "right among labels over τ",
+    "scatter_ratio": "within- / between-class scatter",
+    "silhouette": "silhouette (-1 to 1)",
+    "nmi": "k-means NMI (0 to 1)",
+    "ari": "k-means adjusted Rand index",
+    "kmeans_accuracy": "k-means matched accuracy",
+    "nearest_mean_accuracy": "nearest-mean accuracy",
+    "angle_to_center": "angle to own centre (degrees)",
+    "drift_W": "drift of W per step (relative)",
+    "drift_W_bar": "drift of averaged W per step (relative)",
+}
+ROW_STYLE = [("#0072B2", "D", "-"), ("#D55E00", "o", "-"), ("#009E73", "v", "--"), ("#555555", "s", ":"),
+             ("#CC79A7", "P", "-."), ("#E69F00", "^", (0, (5, 1))), ("#56B4E9", "X", (0, (3, 1, 1, 1)))]  # fmt: skip
+
+
+def layer_styles(names: Sequence[str]) -> dict[str, tuple]:
+    """Colour, marker, line and width for each layer: features in blues that grow darker, the classifier in orange."""
+    blues, markers = ("#56B4E9", "#0072B2", "#004B7A", "#002238", "#777777"), ("^", "s", "v", "P", "X")
+    styles = {
+        name: (blues[i % 5], markers[i % 5], "-", 2.2) for i, name in enumerate(n for n in names if n != "classifier")
+    }
+    return styles | {"classifier": ("#D55E00", "o", "--", 3.4)}
+
+
+def mean_and_interval(t: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """Per value of x: mean of y over seeds, 95 % interval of that mean (Student's t; NaN for one seed) and number of seeds."""
+    rows = []
+    for value, group in t.dropna(subset=y).groupby(x):
+        per_seed = group.groupby("seed")[y].mean() if "seed" in group else group[y]
+        low, high = interval(list(per_seed)) if len(per_seed) > 1 else (float("nan"), float("nan"))
+        rows.append({x: value, "mean": per_seed.mean(), "low": low, "high": high, "seeds": len(per_seed)})
+    return pd.DataFrame(rows, columns=[x, "mean", "low", "high", "seeds"])
+
+
+def _line(ax, t: pd.DataFrame, x: str, y: str, label: str, style: tuple) -> pd.DataFrame:
+    """Mean over seeds with its interval as a band."""
+    color, marker, line, width = style if len(style) == 4 else (*style, 2.2)
+    m = mean_and_interval(t, x, y)
+    ax.plot(
+        m[x], m["mean"], color=color, marker=marker, linestyle=line, linewidth=width, markersize=7, label=label,
+        markevery=max(1, len(m) // 12),
+    )  # fmt: skip
+    ax.fill_between(m[x], m["low"], m["high"], color=color, alpha=0.15, linewidth=0)
+    return m
+
+
+def benefit_over(
+    tables: dict[str, pd.DataFrame], x: str = "step", quantity: str = "benefit", title: str = ""
+) -> tuple[Figure, str]:
+    """A quantity of the probe in every layer, over training (x="step") or over injected noise (x="rate"): one panel per table.
+
+    tables: {panel: rows of `layer_benefit` with columns seed and x}; rows with an empty mask are left out. Mean over seeds and
+    its 95 % interval.
+    """
+    figure = Figure(figsize=(4.4 * len(tables) + 1.2, 4.9), layout="constrained")
+    axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    parts, lowest = [], 0.0
+    for ax, (name, t) in zip(axes, tables.items()):
+        t = t[~t["empty"].astype(bool)] if "empty" in t else t
+        names = list(dict.fromkeys(t["layer"]))
+        ends = {}
+        for layer, style in layer_styles(names).items():
+            if layer in names:
+                ends[layer] = _line(ax, t[t["layer"] == layer], x, quantity, layer, style)["mean"].iloc[-1]
+        lowest = min(lowest, *ends.values())
+        _reference(ax, quantity)
+        ax.set_title(name, fontsize=14)
+        ax.set_xlabel("training step" if x == "step" else "share of wrong labels over τ", fontsize=13)
+        ax.tick_params(labelsize=12)
+        best, worst = max(ends, key=ends.get), min(ends, key=ends.get)
+        parts.append(f"{name}: highest {ends[best]:+.2f} in {best}, lowest {ends[worst]:+.2f} in {worst}")
+    axes[0].set_ylabel(NAMED[quantity], fontsize=13)
+    axes[-1].legend(fontsize=11, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.suptitle(title, fontsize=15)
+    where = "at the last step" if x == "step" else f"at the highest noise rate ({t[x].max():.0%})"
+    seeds = t["seed"].nunique() if "seed" in t else 1
+    return figure, f"{NAMED[quantity].capitalize()} per layer, mean of {seeds} seeds, {where}. {'; '.join(parts)}."
+
+
+def _reference(ax, quantity: str) -> None:
+    ax.axhline(0, color="black", linewidth=1.4)
+    if quantity == "benefit":
+        ax.axhline(1, color="black", linewidth=1.2, linestyle=":")
+    ax.grid(axis="y", alpha=0.3)
+
+
+FOUR = {
+    "alignment": "pseudo-labels, over τ",
+    "alignment_true_masked": "true labels, over τ",
+    "alignment_pseudo_all": "pseudo-labels, all samples",
+    "alignment_true_random": "true labels, random subset",
+}
+
+
+def two_by_two(t: pd.DataFrame, title: str = "") -> tuple[Figure, str]:
+    """The four alignments with g(true, all) in every layer: wrong labels and selection by confidence, told apart.
+
+    t: rows of `layer_benefit` with a column seed. Bars are means over seeds (each the mean of its rows), with 95 % intervals.
+    """
+    t = t[~t["empty"].astype(bool)]
+    names = list(dict.fromkeys(t["layer"]))
+    figure = Figure(figsize=(2.1 * len(names) + 4.5, 4.9), layout="constrained")
+    ax = figure.subplots()
+    looks = [("#D55E00", ""), ("#0072B2", "//"), ("#E69F00", ".."), ("#BBBBBB", "")]
+    told = {}
+    for k, (quantity, label) in enumerate(FOUR.items()):
+        m = mean_and_interval(t, "layer", quantity).set_index("layer").loc[names]
+        x = [i + 0.2 * (k - 1.5) for i in range(len(names))]
+        color, hatch = looks[k]
+        ax.bar(x, m["mean"], 0.19, color=color, hatch=hatch, edgecolor="black", linewidth=0.8, label=label)
+        ax.errorbar(x, m["mean"], [m["mean"] - m["low"], m["high"] - m["mean"]], fmt="none", color="black", capsize=3)
+        told[label] = m["mean"]
+    ax.set_xticks(range(len(names)), names, fontsize=13)
+    ax.set_ylabel("cosine with the gradient of all true labels", fontsize=13)
+    _reference(ax, "alignment")
+    ax.legend(fontsize=11, loc="center left", bbox_to_anchor=(1.01, 0.5), title="labels, samples")
+    ax.set_title(title, fontsize=15)
+    parts = [
+        f"{label} {v.iloc[0]:+.2f} in {names[0]} and {v.iloc[-1]:+.2f} in {names[-1]}" for label, v in told.items()
+    ]
+    return (
+        figure,
+        f"Cosine with the gradient of all true labels, mean of {t['seed'].nunique()} seeds: {'; '.join(parts)}.",
+    )
+
+
+def over_training(
+    tables: dict[str, pd.DataFrame], quantities: Sequence[str], title: str = "", x: str = "step", log: bool = False
+) -> tuple[Figure, str]:
+    """Quantities of NAMED over training, one panel each, one line per table ({name: rows with seed, step and the quantities})."""
+    figure = Figure(figsize=(4.6 * len(quantities) + 1.6, 4.7), layout="constrained")
+    axes = figure.subplots(1, len(quantities), squeeze=False)[0]
+    parts = []
+    for ax, quantity in zip(axes, quantities):
+        ends = []
+        for (name, t), style in zip(tables.items(), ROW_STYLE):
+            if quantity not in t or t[quantity].isna().all():
+                continue
+            m = _line(ax, t, x, quantity, name, style)
+            ends.append(f"{name} {m['mean'].iloc[-1]:.3g}")
+        ax.set_title(NAMED[quantity], fontsize=13)
+        ax.set_xlabel("training step", fontsize=13)
+        ax.tick_params(labelsize=12)
+        ax.grid(alpha=0.3)
+        if log:
+            ax.set_yscale("log")
+        parts.append(f"{NAMED[quantity]}: {', '.join(ends)}")
+    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), fontsize=12, loc="outside right center")
+    figure.suptitle(title, fontsize=15)
+    seeds = max(t["seed"].nunique() if "seed" in t else 1 for t in tables.values())
+    return figure, f"At the last step, mean of {seeds} seed{'s' if seeds > 1 else ''}. {'; '.join(parts)}."
+
+
+def differences_figure(
+    differences: dict[str, dict[str, Sequence[float]]],
+    label: str = "paired difference in test accuracy",
+    title: str = "",
+) -> tuple[Figure, str]:
+    """Paired differences with 95 % intervals, every seed a point: {panel: {row: one difference per seed}}."""
+    tallest = max(len(rows) for rows in differences.values())
+    figure = Figure(figsize=(6.4 * len(differences) + 0.5, 0.5 * tallest + 1.9), layout="constrained")
+    axes = figure.subplots(1, len(differences), squeeze=False, sharex=True)[0]
+    parts = []
+    for ax, (panel, rows) in zip(axes, differences.items()):
+        told = []
+        for i, (row, values) in enumerate(rows.items()):
+            mean, (low, high) = statistics.fmean(values), interval(values)
+            color = "#0072B2" if low > 0 else "#D55E00" if high < 0 else "#555555"
+            marker = "D" if low > 0 else "v" if high < 0 else "o"
+            ax.scatter(values, [i + 0.22] * len(values), s=16, color=color, alpha=0.5)
+            ax.errorbar(
+                mean,
+                i,
+                xerr=[[mean - low], [high - mean]],
+                color=color,
+                marker=marker,
+                markersize=9,
+                capsize=5,
+                linewidth=2.4,
+            )
+            told.append(f"{row} {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+        ax.axvline(0, color="black", linewidth=1.4)
+        ax.set_yticks(range(len(rows)), list(rows), fontsize=12)
+        ax.invert_yaxis()
+        ax.set_xlabel(label, fontsize=12)
+        ax.set_title(panel, fontsize=14)
+        ax.grid(axis="x", alpha=0.3)
+        parts.append(f"{panel}: {', '.join(told)}")
+    figure.suptitle(title, fontsize=15)
+    return figure, f"{label.capitalize()} with 95 % intervals. {'; '.join(parts)}."
+
+
+# --- in the plane ----------------------------------------------------------------------------------------------------
+
+CLASS_STYLE = [("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#D55E00", "P"),
+               ("#F0E442", "X"), ("#555555", "<"), ("#8B4513", ">"), ("#000000", "*")]  # fmt: skip
+
+
+def gradient_arrows(z, y, labels, W, mask=None) -> tuple[Figure, str]:
+    """What pseudo-labels do to centres (left) and to features taken as free vectors (right), in the plane.
+
+    z (N, 2), y and labels (N,), W (C, 2), mask (N,) or None, as tensors. Arrows are descent directions, -dL/dW and -dL/dz, scaled
+    so that the longest of each panel has length 1.3: blue what the true labels would do, orange what the wrong ones add.
+    """
+    p = (z @ W.T).softmax(dim=1)
+    splits = split_classifier_gradient(z, p, labels, y, mask), split_feature_gradient(W, p, labels, y, mask)
+    longest = [max(float(part.norm(dim=1).max()) for part in split) for split in splits]
+    moves = [[(-1.3 / top * part).numpy() for part in split] for split, top in zip(splits, longest)]
+    wrong = ((labels != y) if mask is None else (labels != y) & mask).numpy()
+    z, y, W = z.numpy(), y.numpy(), W.numpy()
+    figure = Figure(figsize=(13, 6.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    for ax, starts, (clean, noise), title in zip(
+        axes, (W, z), moves, ("Centres: the classification layer", "Features, each on its own")
+    ):
+        for c, (color, marker) in zip(range(len(W)), CLASS_STYLE):
+            own = y == c
+            ax.scatter(
+                *z[own].T,
+                color=color,
+                marker=marker,
+                s=55,
+                alpha=0.75 if starts is z else 0.3,
+                zorder=2,
+                label=f"class {c}",
+            )
+            ax.annotate("", W[c], (0, 0), arrowprops=dict(arrowstyle="-", color=color, linewidth=3))
+            ax.scatter(*W[c], color=color, marker=marker, s=260, edgecolor="black", linewidth=2, zorder=3)
+        ax.scatter(
+            *z[wrong].T, s=210, facecolor="none", edgecolor="black", linewidth=1.8, zorder=3, label="wrong pseudo-label"
+        )
+        for move, color, label in ((clean, "#004B7A", "clean part"), (noise, "#D55E00", "noise part")):
+            far = np.linalg.norm(move, axis=1) > 1e-6
+            ax.quiver(*starts[far].T, *move[far].T, angles="xy", scale_units="xy", scale=1, color=color, width=0.005, zorder=4,
+                      label=label)  # fmt: skip
+        ax.set_title(title, fontsize=15)
+        ax.set_xlabel("feature 1", fontsize=13)
+        ax.set_aspect("equal")
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("feature 2", fontsize=13)
+    figure.legend(*axes[1].get_legend_handles_labels(), fontsize=12, loc="outside right center")
+    touched = [int((np.linalg.norm(noise, axis=1) > 1e-6).sum()) for _, noise in moves]
+    return figure, (
+        f"Of {len(z)} features {int(wrong.sum())} carry a wrong pseudo-label (ringed): their noise moves {touched[0]} of the "
+        f"{len(W)} centres, which every feature of these classes meets, but only {touched[1]} of the {len(z)} features."
+    )
+
+
+def decision_figure(
+    models: dict[str, torch.nn.Module], data: SSLData, threshold: float, shown: int = 400
+) -> tuple[Figure, str]:
+    """Decision regions of networks on points in the plane, one panel each, with their pseudo-labels right and wrong.
+
+    models: {title: model in eval mode}. Small marks are pseudo-labels over the threshold (crossed where wrong), dots are samples
+    below it, large marks are the labelled samples.
+    """
+    if data.sample_shape != (2,):
+        raise InputError(
+            f"{data.name!r} has samples of shape {data.sample_shape}; decision regions are drawn for points (2,)."
+        )
+    views = Views(data)
+    low, high = (data.x_unlabelled.amin(0) - 0.4).tolist(), (data.x_unlabelled.amax(0) + 0.4).tolist()
+    xs, ys = (np.linspace(a, b, 160, dtype=np.float32) for a, b in zip(low, high))
+    grid = torch.from_numpy(np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2))
+    u, y = data.x_unlabelled[:shown], data.y_unlabelled[:shown].numpy()
+    figure = Figure(figsize=(4.6 * len(models) + 1.6, 4.9), layout="constrained")
+    axes = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+    colors = [c for c, _ in CLASS_STYLE[: len(data.classes)]]
+    parts = []
+    for ax, (title, model) in zip(axes, models.items()):
+        with torch.no_grad():
+            regions = model(views.plain(grid)).argmax(1).view(160, 160).numpy()
+            labels, mask = (v.numpy() for v in pseudo_label(model(views.plain(u)), threshold)[:2])
+        ax.contourf(xs, ys, regions, levels=[c - 0.5 for c in range(len(colors) + 1)], colors=colors, alpha=0.22)
+        ax.scatter(*u.numpy()[~mask].T, s=5, color="0.45", label="below τ")
+        for c, (color, marker) in zip(range(len(colors)), CLASS_STYLE):
+            own = mask & (labels == c)
+            ax.scatter(*u.numpy()[own].T, s=20, color=color, marker=marker, label=f"pseudo-label {data.classes[c]}")
+            mine = data.x_labelled[data.y_labelled == c]
+            ax.scatter(*mine.numpy().T, s=240, color=color, marker=marker, edgecolor="black", linewidth=2.2, zorder=4)
+        wrong = mask & (labels != y)
+        ax.scatter(*u.numpy()[wrong].T, s=26, color="black", marker="x", linewidth=1.0, zorder=3, label="wrong")
+        ax.set_title(title, fontsize=14)
+        ax.set_xlabel("x", fontsize=13)
+        rate = wrong.sum() / max(1, mask.sum())
+        parts.append(f"{title}: {mask.mean():.0%} over the threshold, {rate:.0%} of these wrong")
+    axes[0].set_ylabel("y", fontsize=13)
+    figure.legend(*axes[-1].get_legend_handles_labels(), fontsize=12, loc="outside right center")
+    return figure, f"Decision regions on {data.name} with {data.num_labels} labels. {'; '.join(parts)}."
+
+
+def threshold_figure(confidence, right, tau: float | None = None, title: str = "") -> tuple[Figure, str]:
+    """Is the network as right as it is sure (left), and what does each threshold let through (right)? confidence, right: (N,)."""
+    confidence, right = np.asarray(confidence, float), np.asarray(right, float)
+    figure = Figure(figsize=(12.5, 4.8), layout="constrained")
+    left, other = figure.subplots(1, 2)
+    bins = np.clip((confidence * 10).astype(int), 0, 9)
+    full = [b for b in range(10) if (bins == b).sum() >= 5]
+    left.plot([0, 1], [0, 1], color="black", linestyle=":", label="calibrated")
+    left.plot(
+        *([v[bins == b].mean() for b in full] for v in (confidence, right)),
+        color="#0072B2", marker="D", linewidth=2.4, markersize=8, label="network (bins of 0.1)",
+    )  # fmt: skip
+    left.set_xlabel("mean confidence", fontsize=13)
+    left.set_ylabel("share of right labels", fontsize=13)
+    left.legend(fontsize=12)
+    taus = np.linspace(0, 0.99, 100)
+    over = confidence[None] >= taus[:, None]
+    rates = over.mean(axis=1)
+    rightness = np.where(rates > 0, (over * right).sum(axis=1) / np.maximum(1, over.sum(axis=1)), np.nan)
+    for values, color, line, label in (
+        (rates, "#E69F00", "--", "mask rate"),
+        (rightness, "#0072B2", "-", "right among them"),
+        (rates * (1 - rightness), "#D55E00", ":", "wrong labels, of all samples"),
+    ):
+        other.plot(taus, values, color=color, linestyle=line, linewidth=2.8, label=label)
+    if tau is not None:
+        other.axvline(tau, color="black", linewidth=1.3)
+        other.annotate(f"τ = {tau:g}", (tau, 1.03), ha="center", va="bottom", fontsize=12, annotation_clip=False)
+    other.set_xlabel("threshold τ", fontsize=13)
+    other.set_ylabel("share", fontsize=13)
+    other.legend(fontsize=12, loc="lower left")
+    for ax in (left, other):
+        ax.set_ylim(-0.02, 1.02)
+        ax.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=15)
+    gap, at = confidence.mean() - right.mean(), 0.0 if tau is None else tau
+    sure = confidence >= at
+    told = f"{right[sure].mean():.2f} of it is right" if sure.any() else "so there is nothing to be right or wrong"
+    return figure, (
+        f"Mean confidence {confidence.mean():.2f}, {right.mean():.2f} of the labels right, a gap of {gap:+.2f}; at threshold "
+        f"{at:g} a share of {sure.mean():.2f} passes, and {told}."
+    )
+
+
+def maps_figure(
+    maps: dict[str, Sequence], recordings: dict[str, Recording], snapshots: Sequence[int], title: str = ""
+) -> tuple[Figure, str]:
+    """Feature maps of recorded runs, one row per run, one column per snapshot; wrong pseudo-labels over the threshold are ringed.
+
+    maps: {name: one (N, 2) array per snapshot, from `embedding.embed`}, recordings: {the same name: its run}. With one snapshot
+    the maps stand side by side. The mark of a sample is its true class.
+    """
+    shape = (len(maps), len(snapshots)) if len(snapshots) > 1 else (1, len(maps))
+    figure = Figure(figsize=(4.3 * shape[1], 4.1 * shape[0] + 0.6), layout="constrained")
+    axes = figure.subplots(*shape, squeeze=False).reshape(len(maps), len(snapshots))
+    parts = []
+    for row, (name, points) in zip(axes, maps.items()):
+        r = recordings[name]
+        limits = [
+            (min(float(p[:, k].min()) for p in points), max(float(p[:, k].max()) for p in points)) for k in (0, 1)
+        ]
+        rates = []
+        for ax, s, p in zip(row, snapshots, points):
+            wrong = r.mask[s] & ~r.right[s]
+            rates.append(f"{wrong.sum() / max(1, r.mask[s].sum()):.0%} of {r.mask[s].mean():.0%}")
+            for c, (color, _) in zip(range(len(r.classes)), CLASS_STYLE):
+                own = r.y_true == c
+                ax.scatter(*p[own].T, s=42, color=color, marker=f"${r.classes[c][:1]}$", linewidth=0.3)
+            ax.scatter(*p[wrong].T, s=80, facecolor="none", edgecolor="black", linewidth=0.8, alpha=0.6)
+            for (low, high), put in zip(limits, (ax.set_xlim, ax.set_ylim)):
+                margin = 0.04 * (high - low)
+                put(low - margin, high + margin)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.set_title(f"step {r.steps[s]}: {wrong.sum()} wrong of {r.mask[s].sum()} over τ", fontsize=13)
+        row[0].set_ylabel(name, fontsize=15)  # beside its row, or beside its map where there is only one row
+        parts.append(f"{name} {', '.join(rates)}")
+    figure.suptitle(title, fontsize=15)
+    steps = ", ".join(str(recordings[name].steps[s]) for s in snapshots)
+    return (
+        figure,
+        f"Feature maps at steps {steps}; wrong pseudo-labels among those over the threshold: {'; '.join(parts)}.",
+    )
+
+
+def confusion_figure(recording: Recording, snapshots: Sequence[int], title: str = "") -> tuple[Figure, str]:
+    """Whose pseudo-labels go where: true class against pseudo-label, of the recorded sample's labels over the threshold."""
+    import seaborn
+
+    classes = recording.classes
+    C = len(classes)
+    figure = Figure(figsize=(4.6 * len(snapshots) + 0.8, 4.9), layout="constrained")
+    axes = figure.subplots(1, len(snapshots), squeeze=False)[0]
+    parts = []
+    for ax, s in zip(axes, snapshots):
+        over = recording.mask[s]
+        counts = np.zeros((C, C), int)
+        np.add.at(counts, (recording.y_true[over], recording.labels[s][over]), 1)
+        seaborn.heatmap(
+            counts, ax=ax, annot=counts, fmt="d", cmap="Blues", cbar=False, square=True, mask=counts == 0,
+            xticklabels=classes, yticklabels=classes, linewidths=0.5, linecolor="0.9", annot_kws={"fontsize": 10},
+        )  # fmt: skip
+        ax.set_title(f"step {recording.steps[s]}", fontsize=14)
+        ax.set_xlabel("pseudo-label", fontsize=13)
+        wrong = counts * (1 - np.eye(C, dtype=int))
+        y, q = np.unravel_index(wrong.argmax(), wrong.shape)
+        most = f", most often {classes[y]} taken for {classes[q]} ({wrong[y, q]})" if wrong.any() else ""
+        parts.append(f"step {recording.steps[s]}: {counts.sum()} labels over the threshold, {wrong.sum()} wrong{most}")
+    axes[0].set_ylabel("true class", fontsize=13)
+    figure.suptitle(title, fontsize=15)
+    return figure, f"True class against pseudo-label. {'; '.join(parts)}."
+
+
+# --- files and notebooks ---------------------------------------------------------------------------------------------
+
+
+def show(figure_and_alt: tuple[Figure, str]) -> None:
+    """Display a figure in a notebook, as a PNG with its alt text."""
+    from IPython.display import Image, display
+
+    figure, alt = figure_and_alt
+    display(Image(as_png(figure), alt=alt))
+
+
 def as_png(figure: Figure) -> bytes:
-    """The figure as a PNG without a date in it: the same data give the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+    """The figure as a small PNG (256 colours) without a date in it: the same data give the same bytes."""
+    from PIL import Image
+
+    buffer, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    Image.open(buffer).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def save(figure: Figure, path: str | PathLike) -> None:

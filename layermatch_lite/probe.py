@@ -239,7 +239,9 @@ def layers(model: nn.Module, classifier: nn.Linear) -> dict[str, list[nn.Paramet
     if last := [p for p in classifier.parameters() if p.requires_grad]:
         named["classifier"] = last
     if not named:
-        raise InputError(f"{type(model).__name__} has no trainable parameter; unfreeze a layer with .requires_grad_(True).")
+        raise InputError(
+            f"{type(model).__name__} has no trainable parameter; unfreeze a layer with .requires_grad_(True)."
+        )
     return named
 
 

@@ -110,9 +110,16 @@ class Recording:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}); use another copy, or record the run anew.") from error
         S, N, C = *found.labels.shape, len(found.classes)
-        shapes = {"confidence": (S, N), "features": (S, N, len(found.explained)), "confusion": (S, C, C), "y_true": (N,)}
+        shapes = {
+            "confidence": (S, N),
+            "features": (S, N, len(found.explained)),
+            "confusion": (S, C, C),
+            "y_true": (N,),
+        }
         if any(getattr(found, name).shape != shape for name, shape in shapes.items()):
-            raise InputError(f"{path} is damaged (its parts do not fit together); use another copy, or record the run anew.")
+            raise InputError(
+                f"{path} is damaged (its parts do not fit together); use another copy, or record the run anew."
+            )
         return found
 
 
@@ -190,7 +197,9 @@ def _snapshot(run: Run, data: SSLData, views: Views, chosen: Tensor, g: torch.Ge
     z = torch.cat(list(_features(model, views, data.x_unlabelled[chosen])))
     labels, _, confidence = pseudo_label(model.classifier(z), run.config.threshold)
     model.train()
-    predicted = torch.cat([run.ema.module.classifier(z).argmax(1) for z in _features(run.ema.module, views, data.x_test)])
+    predicted = torch.cat(
+        [run.ema.module.classifier(z).argmax(1) for z in _features(run.ema.module, views, data.x_test)]
+    )
     C = len(data.classes)
     return {
         "step": run.step,

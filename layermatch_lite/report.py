@@ -112,6 +112,44 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return statistics.fmean(values) - half, statistics.fmean(values) + half
 
 
+def effect(values: Sequence[float]) -> str:
+    """A mean with its 95 % interval and the seeds on its side: "+0.121 [+0.068, +0.174], 10 of 10 above 0"."""
+    mean, (low, high) = statistics.fmean(values), interval(values)
+    side = sum(v > 0 for v in values) if mean >= 0 else sum(v < 0 for v in values)
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], {side} of {len(values)} {'above' if mean >= 0 else 'below'} 0"
+
+
+def verdict(values: Sequence[float], above: str, below: str, open_question: str) -> str:
+    """The sentence that the 95 % interval allows: `above` 0, `below` 0, or neither."""
+    low, high = interval(values)
+    return above if low > 0 else below if high < 0 else open_question
+
+
+def columns(rows: Iterable[dict]) -> dict[str, dict]:
+    """Records as columns for a small JSON file: numbers to four digits, and few different values as levels and codes."""
+    rows = list(rows)
+    short = lambda v: float(f"{v:.4g}") if isinstance(v, float) else v
+    packed = {}
+    for key in rows[0]:
+        values = [short(row[key]) for row in rows]
+        levels = list(dict.fromkeys(values))
+        few = len(levels) <= 64
+        packed[key] = {"levels": levels, "codes": [levels.index(v) for v in values]} if few else {"values": values}
+    return packed
+
+
+def frame(packed: dict[str, dict]) -> pd.DataFrame:
+    """The table that `columns` packed."""
+    unpack = lambda c: c["values"] if "values" in c else [c["levels"][code] for code in c["codes"]]
+    return pd.DataFrame({key: unpack(column) for key, column in packed.items()})
+
+
+def per_seed(t: pd.DataFrame, quantity: str) -> list[float]:
+    """Mean of a column for each seed, in the order of the seeds, without the rows in which nothing passed the threshold."""
+    t = t[~t["empty"].astype(bool)] if "empty" in t else t
+    return list(t.groupby("seed")[quantity].mean())
+
+
 # --- the demo's report -----------------------------------------------------------------------------------------------
 
 

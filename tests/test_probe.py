@@ -5,10 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layermatch_lite import SmallCNN1d, layer_benefit
+from layermatch_lite import InputError, SmallCNN1d, WideResNet, layer_benefit
 from layermatch_lite.models import init_weights
+from layermatch_lite.probe import benefit_under_noise, layers, measure
+from layermatch_lite.theory import split_classifier_gradient, with_bias
 
 B, N, C = 12, 40, 4
+NAMES = ["conv 1", "conv 2", "conv 3", "fc", "classifier"]
+
+
+def records(example):
+    return layer_benefit(**example).to_dict("records")
 
 
 @pytest.fixture
@@ -61,14 +68,15 @@ def by_hand(model, x, y, weak, strong, y_true, threshold, subset, **_):
 def test_every_quantity_equals_its_definition(example):
     subset = torch.Generator()
     subset.set_state(example["generator"].get_state())  # to draw the control's subset once more
-    rows = {r["layer"]: r for r in layer_benefit(**example)}
+    rows = {r["layer"]: r for r in records(example)}
     example["model"].train()
     pseudo_masked, true_masked, pseudo_all, true_all, labelled, true_random, mask, wrong = by_hand(
         **example, subset=subset
     )
-    assert list(rows) == ["conv1", "conv2", "conv3", "fc", "classifier"]
+    assert list(rows) == NAMES
     cos = lambda a, b: float(F.cosine_similarity(a, b, dim=0))
-    for k, row in rows.items():
+    for name, k in zip(NAMES, ("conv1", "conv2", "conv3", "fc", "classifier")):
+        row = rows[name]
         assert 0 < row["mask_rate"] < 1
         assert row["benefit"] == pytest.approx(float(pseudo_masked[k] @ true_masked[k] / true_masked[k].square().sum()))
         assert row["alignment"] == pytest.approx(cos(pseudo_masked[k], true_all[k]))
@@ -79,6 +87,7 @@ def test_every_quantity_equals_its_definition(example):
         assert row["norm_true"] == pytest.approx(float(true_masked[k].norm()))
         assert row["interference"] == pytest.approx(cos(pseudo_masked[k], labelled[k]))
         assert row["norm_pseudo"] == pytest.approx(float(pseudo_masked[k].norm()))
+        assert row["norm_noise"] == pytest.approx(float((pseudo_masked[k] - true_masked[k]).norm()))
         assert row["norm_labelled"] == pytest.approx(float(labelled[k].norm()))
 
 
@@ -86,17 +95,17 @@ def test_right_labels_have_benefit_one(example):
     model = example["model"].train()
     with torch.no_grad():
         example["y_true"] = model(torch.cat([example["x"], example["weak"], example["strong"]]))[B : B + N].argmax(1)
-    for row in layer_benefit(**example):
+    for row in records(example):
         assert row["benefit"] == pytest.approx(1) and row["wrong_rate"] == 0
 
 
 def test_the_random_control_of_a_full_mask_is_everybody(example):
-    for row in layer_benefit(**example | {"threshold": 0.0}):
+    for row in records(example | {"threshold": 0.0}):
         assert row["alignment_true_random"] == pytest.approx(1) and row["alignment_true_masked"] == pytest.approx(1)
 
 
 def test_an_empty_mask_is_flagged_and_finite(example):
-    for row in layer_benefit(**example | {"threshold": 1.0}):
+    for row in measure(**example | {"threshold": 1.0}):
         assert (
             row["empty"] and row["benefit"] == row["alignment"] == row["norm_pseudo"] == 0 and row["wrong_rate"] is None
         )
@@ -115,19 +124,158 @@ def test_it_leaves_everything_as_it_was(example, training):
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def test_the_optimizer_and_dropout_leave_no_trace(example):
+    """Momentum, BN, the global random state: training goes on as if nobody had measured."""
+
+    def trained(measured):
+        torch.manual_seed(7)
+        model = nn.Sequential(
+            nn.Flatten(), nn.Linear(40, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, C)
+        ).double()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(3):
+            F.cross_entropy(model(example["x"]), example["y"]).backward()
+            if measured:
+                layer_benefit(**example | {"model": model, "generator": None})
+            optimizer.step()
+        state = optimizer.state_dict()["state"]
+        return [
+            *model.state_dict().values(),
+            *(v["momentum_buffer"] for v in state.values()),
+            *(p.grad for p in model.parameters()),
+        ]
+
+    assert all(map(torch.equal, trained(True), trained(False)))
+
+
+def test_a_mixed_mode_is_restored(example):
+    example["model"].conv2.eval()
+    layer_benefit(**example)
+    assert example["model"].conv1.training and not example["model"].conv2.training
+
+
+def test_the_table_is_tidy(example):
+    t = layer_benefit(**example)
+    assert list(t["layer"]) == NAMES and t["empty"].dtype == bool and t["wrong_rate"].dtype == "float64"
+    empty = layer_benefit(**example | {"threshold": 1.0})
+    assert empty["wrong_rate"].isna().all() and (empty["benefit"] == 0).all()
+    assert t.equals(
+        layer_benefit(**example | {"generator": None, "noise": lambda q, p: q}).assign(
+            alignment_true_random=t["alignment_true_random"]
+        )
+    )
+
+
+def test_the_classifiers_split_is_the_closed_form(example):
+    """The last layer's clean and noise parts, from theory.py, against the probe's gradients."""
+    model = example["model"].train()
+    z = model.features(torch.cat([example["x"], example["weak"], example["strong"]])).detach()
+    p_weak, p = (model.classifier(part).softmax(1).detach() for part in (z[B : B + N], z[-N:]))
+    q, a = p_weak.argmax(1), p_weak.amax(1) >= example["threshold"]
+    clean, noise = split_classifier_gradient(with_bias(z[-N:]), p, q, example["y_true"], a)
+    row = records(example)[-1]
+    assert row["norm_true"] == pytest.approx(float(clean.norm())) and row["norm_noise"] == pytest.approx(
+        float(noise.norm())
+    )
+    assert row["norm_pseudo"] == pytest.approx(float((clean + noise).norm()))
+    assert row["benefit"] == pytest.approx(1 + float((noise * clean).sum() / clean.square().sum()))
+
+
 def test_a_frozen_layer_is_left_out(example):
     example["model"].conv1.requires_grad_(False)
-    assert [r["layer"] for r in layer_benefit(**example)] == ["conv2", "conv3", "fc", "classifier"]
+    assert list(layer_benefit(**example)["layer"]) == NAMES[1:]
+    example["model"].classifier.requires_grad_(False)
+    assert list(layer_benefit(**example)["layer"]) == NAMES[1:-1]
+    example["model"].requires_grad_(False)
+    with pytest.raises(InputError, match="no trainable parameter"):
+        layer_benefit(**example)
 
 
-def test_a_model_of_your_own(example):
-    class Own(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.body = nn.Sequential(nn.Flatten(), nn.Linear(40, 6), nn.BatchNorm1d(6), nn.ReLU())
-            self.classifier = nn.Linear(6, C, bias=False)
+def test_a_layer_that_does_nothing_is_named(example):
+    example["model"].spare = nn.Linear(3, 3).double()
+    with pytest.raises(InputError, match="layer 'spare' has a parameter without a gradient.*requires_grad_"):
+        layer_benefit(**example)
+    example["model"].spare.requires_grad_(False)
+    assert list(layer_benefit(**example)["layer"]) == NAMES
 
-        def features(self, x):
-            return self.body(x)
 
-    assert [r["layer"] for r in layer_benefit(**example | {"model": Own().double()})] == ["body", "classifier"]
+class Own(nn.Module):
+    """Not one of the library's: other names, a dropout, the classifier inside a container, no `features`."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv1d(1, 4, 3)
+        self.bn0 = nn.BatchNorm1d(4)
+        self.layer2 = nn.Sequential(nn.Conv1d(4, 6, 3), nn.ReLU())
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 36, 5), nn.Dropout(0.1), nn.Linear(5, C, bias=False))
+
+    def forward(self, x):
+        return self.head(self.layer2(self.bn0(self.stem(x)).relu()))
+
+
+def flat(*layers):
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+@pytest.mark.parametrize(
+    "make, names",
+    [
+        (Own, ["stem", "layer 2", "linear 1", "classifier"]),
+        (lambda: flat(nn.Linear(40, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, C)), ["linear 1", "classifier"]),
+        (lambda: flat(nn.Linear(40, C)), ["classifier"]),
+        (
+            lambda: nn.Sequential(
+                nn.Sequential(nn.Conv1d(1, 2, 3), nn.Conv1d(2, 2, 3), nn.Flatten()), nn.Linear(72, C)
+            ),
+            ["conv 1", "conv 2", "classifier"],
+        ),
+    ],
+)
+def test_a_model_that_the_library_did_not_define(example, make, names):
+    model = make().double()
+    t = layer_benefit(**example | {"model": model, "threshold": 0.3})
+    assert list(t["layer"]) == names and t["benefit"].notna().all()
+    sizes = {
+        k: sum(p.numel() for p in v)
+        for k, v in layers(model, [m for m in model.modules() if isinstance(m, nn.Linear)][-1]).items()
+    }
+    assert sum(sizes.values()) == sum(p.numel() for p in model.parameters()), "every parameter, once"
+
+
+def test_a_model_of_torchvision():
+    """A network that everybody knows, in the names that everybody uses."""
+    from torchvision.models import resnet18
+
+    model = resnet18(num_classes=3)
+    assert list(layers(model, model.fc)) == ["conv 1", "layer 1", "layer 2", "layer 3", "layer 4", "classifier"]
+
+
+def test_the_librarys_own_names():
+    model = WideResNet(10, 1, num_classes=3)
+    assert list(layers(model, model.classifier)) == ["conv 1", "block 1", "block 2", "block 3", "classifier"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(40, C), nn.Softmax(1)),
+        nn.Sequential(nn.Conv1d(1, C, 40), nn.Flatten()),
+        nn.Linear(40, C),
+    ],
+)
+def test_a_model_without_a_linear_last_layer(example, model):
+    """The last of the three is linear, but its output is (N, 1, C)."""
+    with pytest.raises(InputError, match="no linear last layer"):
+        layer_benefit(**example | {"model": model.double()})
+
+
+def test_benefit_under_noise(example):
+    t = benefit_under_noise(**example | {"threshold": 0.0}, rates=(0.0, 0.5, 1.0), kinds=("uniform", "pair"))
+    assert len(t) == 6 * len(NAMES)
+    clean = t[t["rate"] == 0]
+    assert clean["benefit"].to_numpy() == pytest.approx(1) and (clean["wrong_rate"] == 0).all()
+    assert (t[t["rate"] == 1]["wrong_rate"] == 1).all()
+    assert 0.2 < t[t["rate"] == 0.5]["wrong_rate"].mean() < 0.8
+    for wrong in (dict(rates=(1.2,)), dict(rates=(0.1,), kinds=("salt",))):
+        with pytest.raises(InputError):
+            benefit_under_noise(**example | {"rates": (0.0,)} | wrong)

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from layermatch_lite import (
@@ -30,8 +31,10 @@ from layermatch_lite import (
     train,
     train_steps,
 )
+from layermatch_lite.augment import Views
 from layermatch_lite.run import averaged_model
-from layermatch_lite.training import add_gated_gradient, pseudo_label_loss
+from layermatch_lite.seeding import generator
+from layermatch_lite.training import add_gated_gradient, labelled_batch, pseudo_label_loss, unlabelled_batch
 
 SMALL = TrainConfig(steps=12, batch_size=8, mu=2, log_every=4, probe_every=6, threshold=0.3, device="cpu")
 
@@ -519,3 +522,54 @@ def test_centers_take_part_in_a_checkpoint(tmp_path):
     assert isinstance(loaded.centers, AvgClustering) and loaded.centers.updates == 12
     assert torch.equal(loaded.centers.weight, run.centers.weight)
     assert not torch.equal(loaded.centers.weight, run.model.classifier.weight)
+
+
+def test_a_blocked_layer_learns_from_labels_alone():
+    """One step by hand: L_s alone in the blocked layers, L_s + L_u in those below, whatever lies above."""
+    config = TrainConfig(
+        dataset="mnist1d", method="fixmatch", blocked="conv 2, fc", threshold=0.0, steps=1, batch_size=8, log_every=1,
+        momentum=0.0, weight_decay=0.0, device="cpu",
+    )  # fmt: skip
+    plain, blocked = (dict(train(c).model.named_parameters()) for c in (replace(config, blocked=None), config))
+    steps = train_steps(config)
+    run = next(steps)
+    start = {k: p.detach().clone() for k, p in run.model.named_parameters()}
+    data = load_data("mnist1d", 20, seed=0)
+    g_x, g_u = (generator(0, name) for name in ("labelled", "unlabelled"))
+    views = Views(data)
+    x, y = labelled_batch(data, views, config, g_x)
+    weak, strong, _ = unlabelled_batch(data, views, 32, g_u)
+    run.model.train()
+    L_s = F.cross_entropy(run.model(torch.cat([x, weak, strong]))[:8], y)
+    of_labels = dict(zip(start, torch.autograd.grad(L_s, list(run.model.parameters()))))
+    for k, p in blocked.items():
+        if k.split(".")[0] in ("conv2", "fc"):
+            torch.testing.assert_close(p, start[k] - config.lr * of_labels[k])
+            assert not torch.equal(p, plain[k]), k
+        else:
+            assert torch.equal(p, plain[k]), k
+
+
+def test_blocking_the_classifier_is_grad_relu():
+    small = dict(
+        dataset="blobs",
+        num_labels=4,
+        method="fixmatch",
+        steps=6,
+        batch_size=8,
+        log_every=6,
+        threshold=0.3,
+        device="cpu",
+    )
+    a, b, c = (train(TrainConfig(**small, **how)) for how in ({"blocked": "classifier"}, {"grad_relu": "block"}, {}))
+    torch.testing.assert_close(a.model.state_dict(), b.model.state_dict())
+    assert not torch.equal(a.model.classifier.weight, c.model.classifier.weight)
+
+
+def test_a_layer_to_block_that_is_not_there():
+    with pytest.raises(
+        InputError, match="blocked='conv 9' is unknown; choose from conv 1, conv 2, conv 3, fc, classifier"
+    ):
+        train(TrainConfig(method="fixmatch", blocked="conv 9", steps=1))
+    with pytest.raises(InputError, match="no unlabelled loss for blocked"):
+        TrainConfig(method="supervised", blocked="fc")

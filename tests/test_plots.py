@@ -1,0 +1,143 @@
+"""Figures: drawn from data, the same twice, with an alt text that tells what was plotted."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from layermatch_lite import TrainConfig, load_data, plots, theory, train
+from layermatch_lite.recording import load_recorded
+
+LAYERS = ["conv 1", "conv 2", "classifier"]
+
+
+def benefit_table(shift=0.0, x="step"):
+    g = np.random.default_rng(0)
+    return pd.DataFrame(
+        [
+            {"seed": s, x: v, "layer": layer, "empty": False}
+            | {q: 0.5 - 0.2 * i + shift + 0.01 * g.normal() for q in ("benefit", *plots.FOUR, "interference")}
+            for s in range(4)
+            for v in (0.1, 0.5, 0.9)
+            for i, layer in enumerate(LAYERS)
+        ]
+    )
+
+
+def training_table(shift=0.0):
+    return pd.DataFrame(
+        [{"seed": s, "step": k, "accuracy": 0.4 + shift + 0.01 * k, "nmi": 0.3} for s in range(3) for k in (5, 10)]
+    )
+
+
+def points():
+    data = load_data("blobs", 4, seed=0)
+    run = train(
+        TrainConfig(dataset="blobs", num_labels=4, method="fixmatch", steps=5, batch_size=8, device="cpu"), data
+    )
+    return run.model.eval(), data
+
+
+def toy(turn=False):
+    z, y, W = theory.toy(seed=1)
+    return z, y, y.roll(1) if turn else (z @ W.T).argmax(1), W
+
+
+def maps(recording):
+    return {"run": [recording.features[s][:, :2].astype("float32") for s in (1, 20)]}
+
+
+def changed(recording):
+    return dataclasses.replace(recording, labels=(recording.labels + 1) % 10)
+
+
+def figures():
+    """{name: (the figure, the figure from changed data)} of every function of the module that is drawn from tables or runs."""
+    r = load_recorded("digits_fixmatch")
+    model, data = points()
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.classifier.weight.copy_(model.classifier.weight.roll(1, 0))
+    sure, right = r.confidence[-1].astype("float32"), r.right[-1]
+    return {
+        "benefit_over step": [plots.benefit_over({"a": benefit_table(s)}) for s in (0, 0.3)],
+        "benefit_over rate": [
+            plots.benefit_over({"a": benefit_table(s, "rate")}, x="rate", quantity="alignment") for s in (0, 0.3)
+        ],
+        "two_by_two": [plots.two_by_two(benefit_table(s)) for s in (0, 0.3)],
+        "over_training": [plots.over_training({"a": training_table(s)}, ("accuracy", "nmi")) for s in (0, 0.3)],
+        "differences": [plots.differences_figure({"p": {"row": [0.1 + s, 0.2, 0.15]}}) for s in (0, -0.9)],
+        "arrows": [plots.gradient_arrows(*toy(turn)) for turn in (False, True)],
+        "decision": [plots.decision_figure({"end": m}, data, 0.5) for m in (model, other)],
+        "threshold": [plots.threshold_figure(sure, v, 0.8) for v in (right, ~right)],
+        "maps": [plots.maps_figure(maps(v), {"run": v}, (1, 20)) for v in (r, changed(r))],
+        "confusion": [plots.confusion_figure(v, (1, 20)) for v in (r, changed(r))],
+        "views": [plots.views_figure(load_data(d, 10)) for d in ("mnist1d", "digits")],
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return figures()
+
+
+def test_every_figure_function_is_tested(drawn):
+    public = [name for name in vars(plots) if name.endswith(("_figure", "_over", "_training", "_two", "_arrows"))]
+    elsewhere = {"comparison_figure", "study_figure"}  # test_cli, test_readme
+    assert len(set(public) - elsewhere) == len({name.split()[0] for name in drawn})
+
+
+def test_alt_texts_follow_the_data(drawn):
+    for name, ((_, alt), (_, other)) in drawn.items():
+        assert alt and other and alt != other, name
+        assert alt.endswith(".") and len(alt) < 700 and "nan" not in alt, (name, alt)
+
+
+def test_alt_texts_are_true():
+    _, alt = plots.benefit_over({"a": benefit_table()})
+    assert "highest +0.5" in alt and "in conv 1, lowest +0.1" in alt and "in classifier" in alt
+    _, alt = plots.differences_figure({"p": {"row": [0.1, 0.2, 0.15]}})
+    assert "row +0.150 [+0.026, +0.274]" in alt
+    _, alt = plots.over_training({"a": training_table()}, ("accuracy",))
+    assert "a 0.5" in alt
+    r = load_recorded("digits_fixmatch")
+    wrong, over = int((r.mask[-1] & ~r.right[-1]).sum()), int(r.mask[-1].sum())
+    assert f"{over} labels over the threshold, {wrong} wrong" in plots.confusion_figure(r, (20,))[1]
+    z, y, q, W = toy()
+    assert f"Of 24 features {int((q != y).sum())} carry a wrong" in plots.gradient_arrows(z, y, q, W)[1]
+
+
+def test_the_same_data_give_the_same_bytes(drawn):
+    for name, again in figures().items():
+        for (first, _), (second, _) in zip(drawn[name], again):
+            assert plots.as_png(first) == plots.as_png(second), name
+
+
+def test_methods_and_layers_differ_in_more_than_colour():
+    for styles in (plots.STYLE, plots.layer_styles(["conv 1", "conv 2", "conv 3", "fc", "classifier"])):
+        assert len({s[1] for s in styles.values()}) == len(styles), "a marker each"
+    lightness = lambda c: sum(w * int(c[i : i + 2], 16) for w, i in zip((0.299, 0.587, 0.114), (1, 3, 5)))
+    blues = sorted(
+        lightness(s[0]) for k, s in plots.layer_styles(["a", "b", "c", "classifier"]).items() if k != "classifier"
+    )
+    assert all(b - a > 20 for a, b in zip(blues, blues[1:])), "told apart in greyscale"
+
+
+def test_intervals_are_those_of_the_seeds():
+    t = pd.DataFrame({"seed": [0, 0, 1, 1], "step": 1, "v": [1.0, 3.0, 4.0, 4.0]})
+    (row,) = plots.mean_and_interval(t, "step", "v").to_dict("records")
+    from layermatch_lite.report import interval
+
+    assert (row["mean"], row["seeds"]) == (3.0, 2) and (row["low"], row["high"]) == interval([2.0, 4.0])
+    alone = plots.mean_and_interval(t[t["seed"] == 0], "step", "v").iloc[0]
+    assert alone["mean"] == 2 and np.isnan(alone["low"])
+
+
+def test_empty_masks_are_left_out():
+    t = benefit_table()
+    spoilt = pd.concat([t, t.assign(empty=True, benefit=-99.0, alignment=-99.0)])
+    assert plots.benefit_over({"a": t})[1] == plots.benefit_over({"a": spoilt})[1]
+    assert plots.two_by_two(t)[1] == plots.two_by_two(spoilt)[1]
