@@ -66,12 +66,12 @@ def _draw_sample(ax, sample: torch.Tensor, data: SSLData, color: str) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     if data.kind == "signal":
-        ax.plot(sample[0], color=color, linewidth=2)
+        ax.plot(sample[0].numpy(), color=color, linewidth=2)
     elif data.kind == "points":
-        ax.scatter(*sample[:2], color=color)
+        ax.scatter(*sample[:2].numpy(), color=color)
     else:
         image = (sample * data.std.view(-1, 1, 1) + data.mean.view(-1, 1, 1)) / 255
-        ax.imshow(image.permute(1, 2, 0).clamp(0, 1).squeeze(2), cmap="gray", vmin=0, vmax=1)
+        ax.imshow(image.permute(1, 2, 0).clamp(0, 1).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1)
 
 
 def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
