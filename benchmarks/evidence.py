@@ -1,7 +1,8 @@
 """The longer runs behind notebooks 03, 04, 05 and 07: what happens inside, on ten fresh paired seeds.
 
-    python benchmarks/evidence.py              train everything (about half an hour on two cores) and record it
+    python benchmarks/evidence.py              train everything (about 50 minutes on two cores) and record it
     python benchmarks/evidence.py --only depth one part anew: training, noise, depth or centers
+    python benchmarks/evidence.py --show       print the recorded results again
 
 Fixed before the runs: the recipes (benchmarks/recipes.py, validation samples only), the seeds below, the rows and what is
 measured. Nothing was tuned on these seeds. Accuracies are those of the EMA model on the test set.
@@ -22,7 +23,7 @@ from layermatch_lite.clustering import cluster_quality, distance_to_center, drif
 from layermatch_lite.compare import Outcome, run_all
 from layermatch_lite.noise import KINDS
 from layermatch_lite.probe import benefit_under_noise
-from layermatch_lite.report import columns
+from layermatch_lite.report import columns, effect, frame, late
 from layermatch_lite.seeding import generator
 from layermatch_lite.system import write_atomically
 from layermatch_lite.training import labelled_batch, unlabelled_batch
@@ -91,9 +92,7 @@ def noise_curves(run, data, memory) -> dict | None:
         kinds=KINDS,
         generator=g,
     )
-    return {
-        "rows": t.assign(step=run.step)[["step", "kind", "rate", "layer", "benefit", "wrong_rate"]].to_dict("records")
-    }
+    return {"rows": t.assign(step=run.step)[["step", "kind", "rate", "layer", "benefit"]].to_dict("records")}
 
 
 def under_noise() -> dict:
@@ -180,14 +179,57 @@ def clusters(run, data, memory) -> dict | None:
     }
 
 
+def show(results: dict) -> str:
+    """The tables of README, from the recorded results alone."""
+    lines = [
+        f"Late in FixMatch, {len(results['seeds'])} seeds, mean [95 %]:",
+        "",
+        "| | layer benefit: conv 1 | classifier | alignment: conv 1 | classifier |",
+        "|---|---|---|---|---|",
+    ]
+    cell = lambda values: effect(values).rsplit(",", 1)[0]  # without the count of seeds
+    for setting, part in results["training"].items():
+        t = frame(part["benefit"])
+        cells = [cell(late(t, layer, q)) for q in ("benefit", "alignment") for layer in ("conv 1", "classifier")]
+        lines.append(f"| {setting} | {' | '.join(cells)} |")
+    lines += ["", "| pseudo-label gradient blocked | " + " | ".join(results["depth"]) + " |", "|---|---|---|"]
+    rows = dict.fromkeys(row for part in results["depth"].values() for row in part if row != "nothing")
+    for row in rows:
+        cells = [cell(against(part, row, "nothing")) if row in part else "–" for part in results["depth"].values()]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    lines += ["", "| test accuracy − FixMatch | " + " | ".join(results["centers"]) + " |", "|---|---|---|"]
+    for row in next(iter(results["centers"].values())):
+        if row != "fixmatch":
+            cells = [cell(against(accuracies(part), row, "fixmatch")) for part in results["centers"].values()]
+            lines.append(f"| {row} | {' | '.join(cells)} |")
+    lines += ["", "| injected noise (mnist1d, 20 labels) | LayerMatch − FixMatch |", "|---|---|"]
+    trained = accuracies(results["noise"])
+    for kind in dict.fromkeys(row.split(", ")[1] for row in trained):
+        lines.append(f"| {kind} | {cell(against(trained, f'layermatch, {kind}', f'fixmatch, {kind}'))} |")
+    return "\n".join(lines)
+
+
+def accuracies(rows: dict[str, dict]) -> dict[str, list[float]]:
+    return {name: row["accuracy"] for name, row in rows.items()}
+
+
+def against(rows: dict[str, list[float]], a: str, b: str) -> list[float]:
+    """Paired differences of two rows, seed by seed."""
+    return [x - y for x, y in zip(rows[a], rows[b])]
+
+
 PARTS = {"training": during_training, "noise": under_noise, "depth": depth, "centers": centers}
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--only", choices=PARTS, help="this part alone; the others stay as recorded")
+    arguments.add_argument("--show", action="store_true", help="print the recorded results, train nothing")
     arguments.add_argument("--out", type=Path, default=RESULTS)
     args = arguments.parse_args()
+    if args.show:
+        print(show(json.loads(args.out.read_text())))
+        return
     results = json.loads(args.out.read_text()) if args.only and args.out.exists() else {}
     results["seeds"] = list(SEEDS)
     for name in [args.only] if args.only else PARTS:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from .recording import list_recorded
 from .run import has_bf16
 from .system import cache_dir, usable_cores
 
@@ -60,6 +61,8 @@ def examine() -> int:
         "shipped with the package" if embedded.exists() else f"{embedded} is missing",
         MEND,
     )
+    recorded = list_recorded()
+    line(bool(recorded), "recorded runs", ", ".join(recorded) or "are missing", MEND)
     cifar = _cifar10()
     print(
         f"{'ok ' if cifar.is_dir() else '   '} {'cifar10':14s} "
@@ -123,7 +126,7 @@ def _widgets() -> tuple[bool, str, str, str]:
 
 def warm() -> None:
     """Do once, now, everything that is slow the first time: numba's compilation, fonts, decoding."""
-    for what, job in (("data", _warm_data), ("fonts and figures", _warm_figures), ("UMAP and numba", _warm_umap)):
+    for what, job in (("data", _warm_data), ("fonts and figures", _warm_figures), ("UMAP maps", _warm_umap)):
         start = time.perf_counter()
         print(f"warming {what} ...", end=" ", flush=True)
         try:
@@ -153,7 +156,9 @@ def _warm_figures() -> None:
 
 
 def _warm_umap() -> None:
-    import numpy as np
-    import umap
+    """The maps of notebook 07, kept in the cache."""
+    from .embedding import embed
+    from .recording import load_recorded
 
-    umap.UMAP(random_state=0, n_jobs=1).fit_transform(np.random.default_rng(0).normal(size=(200, 8)))
+    for method in ("supervised", "fixmatch", "layermatch"):
+        embed([load_recorded(f"digits_{method}").features[s] for s in (1, 6, 20)])

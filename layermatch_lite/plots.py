@@ -225,7 +225,7 @@ def _line(ax, t: pd.DataFrame, x: str, y: str, label: str, style: tuple) -> pd.D
         m[x], m["mean"], color=color, marker=marker, linestyle=line, linewidth=width, markersize=7, label=label,
         markevery=max(1, len(m) // 12),
     )  # fmt: skip
-    ax.fill_between(m[x], m["low"], m["high"], color=color, alpha=0.15, linewidth=0)
+    ax.fill_between(m[x], m["low"], m["high"], color=color, alpha=0.11, linewidth=0)
     return m
 
 
@@ -255,11 +255,20 @@ def benefit_over(
         best, worst = max(ends, key=ends.get), min(ends, key=ends.get)
         parts.append(f"{name}: highest {ends[best]:+.2f} in {best}, lowest {ends[worst]:+.2f} in {worst}")
     axes[0].set_ylabel(NAMED[quantity], fontsize=13)
-    axes[-1].legend(fontsize=11, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    _legend_beside(figure, axes)
     figure.suptitle(title, fontsize=15)
     where = "at the last step" if x == "step" else f"at the highest noise rate ({t[x].max():.0%})"
     seeds = t["seed"].nunique() if "seed" in t else 1
-    return figure, f"{NAMED[quantity].capitalize()} per layer, mean of {seeds} seeds, {where}. {'; '.join(parts)}."
+    return (
+        figure,
+        f"{NAMED[quantity][0].upper()}{NAMED[quantity][1:]} per layer, mean of {seeds} seeds, {where}. {'; '.join(parts)}.",
+    )
+
+
+def _legend_beside(figure: Figure, axes: Sequence) -> None:
+    """One legend for all panels, each name once."""
+    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), fontsize=12, loc="outside right center")
 
 
 def _reference(ax, quantity: str) -> None:
@@ -330,8 +339,7 @@ def over_training(
         if log:
             ax.set_yscale("log")
         parts.append(f"{NAMED[quantity]}: {', '.join(ends)}")
-    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), fontsize=12, loc="outside right center")
+    _legend_beside(figure, axes)
     figure.suptitle(title, fontsize=15)
     seeds = max(t["seed"].nunique() if "seed" in t else 1 for t in tables.values())
     return figure, f"At the last step, mean of {seeds} seed{'s' if seeds > 1 else ''}. {'; '.join(parts)}."
@@ -366,14 +374,15 @@ def differences_figure(
             )
             told.append(f"{row} {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
         ax.axvline(0, color="black", linewidth=1.4)
-        ax.set_yticks(range(len(rows)), list(rows), fontsize=12)
+        repeated = ax is not axes[0] and list(rows) == list(next(iter(differences.values())))
+        ax.set_yticks(range(len(rows)), [] if repeated else list(rows), fontsize=12)
         ax.invert_yaxis()
         ax.set_xlabel(label, fontsize=12)
         ax.set_title(panel, fontsize=14)
         ax.grid(axis="x", alpha=0.3)
         parts.append(f"{panel}: {', '.join(told)}")
     figure.suptitle(title, fontsize=15)
-    return figure, f"{label.capitalize()} with 95 % intervals. {'; '.join(parts)}."
+    return figure, f"{label[0].upper()}{label[1:]} with 95 % intervals. {'; '.join(parts)}."
 
 
 # --- in the plane ----------------------------------------------------------------------------------------------------

@@ -150,6 +150,11 @@ def per_seed(t: pd.DataFrame, quantity: str) -> list[float]:
     return list(t.groupby("seed")[quantity].mean())
 
 
+def late(t: pd.DataFrame, layer: str, quantity: str = "benefit") -> list[float]:
+    """One number per seed: a quantity of the probe in one layer, mean over the last quarter of the run."""
+    return per_seed(t[(t["step"] > 0.75 * t["step"].max()) & (t["layer"] == layer)], quantity)
+
+
 # --- the demo's report -----------------------------------------------------------------------------------------------
 
 

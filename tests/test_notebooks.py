@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom, and no error hides in an output or in a widget."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -34,6 +35,32 @@ def test_a_notebook_keeps_the_house_rules(path):
         "with outputs"
     )
     assert not errors(notebook) and path.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_picture_has_an_alt_text(path):
+    outputs = [
+        o for c in nbformat.read(path, 4).cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})
+    ]
+    assert outputs and all(len(o["metadata"]["image/png"]["alt"]) > 40 for o in outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda p: p.stem)
+def test_a_notebook_says_what_it_has_shown(path):
+    """Its last cell prints the sentence, so the numbers in it come from a run; and it says at the start what one will be able to do."""
+    cells = nbformat.read(path, 4).cells
+    last = [c for c in cells if c.cell_type == "code"][-1]
+    (output,) = last.outputs
+    assert output["text"].startswith("Shown: ") and len(re.findall(r"\d", output["text"])) > 5
+    assert "**Afterwards you can**" in cells[0].source and "**References.**" in cells[-1].source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda p: p.stem)
+def test_no_measured_number_stands_in_the_prose(path):
+    """A number with a sign or three decimals is a result; results are printed by cells."""
+    prose = " ".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown")
+    prose = re.sub(r"\$[^$]*\$|`[^`]*`", "", prose)
+    assert not re.findall(r"[+−]\d*\.\d+|\b0\.\d{3}\b", prose)
 
 
 def test_the_quickstart_is_short():

@@ -275,6 +275,7 @@ def test_benefit_under_noise(example):
     clean = t[t["rate"] == 0]
     assert clean["benefit"].to_numpy() == pytest.approx(1) and (clean["wrong_rate"] == 0).all()
     assert (t[t["rate"] == 1]["wrong_rate"] == 1).all()
+    assert (t.groupby("layer")["alignment_true_random"].nunique() == 1).all(), "one random subset for all"
     assert 0.2 < t[t["rate"] == 0.5]["wrong_rate"].mean() < 0.8
     for wrong in (dict(rates=(1.2,)), dict(rates=(0.1,), kinds=("salt",))):
         with pytest.raises(InputError):

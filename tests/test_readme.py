@@ -6,16 +6,19 @@ import re
 from pathlib import Path
 
 from layermatch_lite import TrainConfig, plots
-from layermatch_lite.report import interval
+from layermatch_lite.report import frame, interval, late, verdict
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def benchmark(name):
+def benchmark(name, results=""):
+    """The module and, unless it has none, its recorded results."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if results is None:
+        return module, None
     return module, json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -45,6 +48,41 @@ def test_what_the_readme_concludes_follows_from_the_intervals():
     for setting in results["settings"]:
         low, high = bounds(setting, "avg_clustering", "fixmatch")
         assert low < 0 < high, "no gain"
+
+
+def test_the_evidences_tables_and_pictures():
+    evidence, results = benchmark("evidence")
+    figures, _ = benchmark("figures", None)
+    assert evidence.show(results).strip() in README
+    assert figures.depth()[1] in README
+    assert len(results["seeds"]) >= 10
+    _, study = benchmark("study")
+    recipes, chosen = benchmark("recipes")
+    assert not set(results["seeds"]) & (set(study["seeds"]) | set(chosen["seeds"])), "fresh seeds"
+
+
+def test_what_the_readme_says_of_the_inside_follows_from_the_intervals():
+    evidence, results = benchmark("evidence")
+    sign = lambda values: verdict(values, "+", "-", "0")
+    measured = {s: frame(part["benefit"]) for s, part in results["training"].items()}
+    pairs = lambda t, q: [b - a for a, b in zip(late(t, "conv 1", q), late(t, "classifier", q))]
+    for t in measured.values():
+        assert sign(late(t, "conv 1", "alignment")) == "+" and sign(pairs(t, "alignment")) == "-", (
+            "in all four settings"
+        )
+        assert sign(late(t, "classifier", "benefit")) != "-", "nowhere harmful"
+    lower = {s for s, t in measured.items() if sign(pairs(t, "benefit")) == "-"}
+    assert lower == {"mnist1d, 10 labels", "digits, 10 labels"}
+    for setting, rows in results["depth"].items():
+        cut = {row: evidence.against(rows, row, "nothing") for row in rows if row != "nothing"}
+        best = max(cut, key=lambda row: sum(cut[row]))
+        assert best == "classifier" and sign(cut["gate"]) == "0"
+        assert sign(cut["classifier"]) == ("+" if setting.startswith("digits") else "0")
+        for row in ("from conv 2", "from conv 1"):
+            assert sign(cut[row]) == "-", row
+    trained = evidence.accuracies(results["noise"])
+    for kind in dict.fromkeys(row.split(", ")[1] for row in trained):
+        assert sign(evidence.against(trained, f"layermatch, {kind}", f"fixmatch, {kind}")) == "0", kind
 
 
 def test_the_speed_table():
