@@ -194,8 +194,23 @@ NAMED = {
     "drift_W": "drift of W per step (relative)",
     "drift_W_bar": "drift of averaged W per step (relative)",
 }
-ROW_STYLE = [("#0072B2", "D", "-"), ("#D55E00", "o", "-"), ("#009E73", "v", "--"), ("#555555", "s", ":"),
-             ("#CC79A7", "P", "-."), ("#E69F00", "^", (0, (5, 1))), ("#56B4E9", "X", (0, (3, 1, 1, 1)))]  # fmt: skip
+LINES = {"supervised": ":", "fixmatch": "-", "grad_relu": "-.", "avg_clustering": (0, (3, 1, 1, 1)), "layermatch": "--"}
+OTHERS = [
+    ("#0072B2", "D", "-"),
+    ("#D55E00", "o", "-"),
+    ("#009E73", "v", "--"),
+    ("#555555", "s", ":"),
+    ("#CC79A7", "P", "-."),
+]
+
+
+def row_styles(names: Sequence[str]) -> dict[str, tuple]:
+    """Colour, marker and line of each row: a method keeps its own everywhere, other rows take what is left."""
+    own = {NAMES[m]: (*STYLE[m], LINES[m]) for m in STYLE}
+    taken = {own[n][:2] for n in names if n in own}
+    left = [style for style in OTHERS if style[:2] not in taken]
+    rest = [n for n in names if n not in own]
+    return {n: own[n] for n in names if n in own} | {n: left[i % len(left)] for i, n in enumerate(rest)}
 
 
 def layer_styles(names: Sequence[str]) -> dict[str, tuple]:
@@ -319,18 +334,19 @@ def two_by_two(t: pd.DataFrame, title: str = "") -> tuple[Figure, str]:
 
 
 def over_training(
-    tables: dict[str, pd.DataFrame], quantities: Sequence[str], title: str = "", x: str = "step", log: bool = False
+    tables: dict[str, pd.DataFrame], quantities: Sequence[str], title: str = "", log: bool = False
 ) -> tuple[Figure, str]:
     """Quantities of NAMED over training, one panel each, one line per table ({name: rows with seed, step and the quantities})."""
     figure = Figure(figsize=(4.6 * len(quantities) + 1.6, 4.7), layout="constrained")
     axes = figure.subplots(1, len(quantities), squeeze=False)[0]
+    styles = row_styles(list(tables))
     parts = []
     for ax, quantity in zip(axes, quantities):
         ends = []
-        for (name, t), style in zip(tables.items(), ROW_STYLE):
+        for name, t in tables.items():
             if quantity not in t or t[quantity].isna().all():
                 continue
-            m = _line(ax, t, x, quantity, name, style)
+            m = _line(ax, t, "step", quantity, name, styles[name])
             ends.append(f"{name} {m['mean'].iloc[-1]:.3g}")
         ax.set_title(NAMED[quantity], fontsize=13)
         ax.set_xlabel("training step", fontsize=13)

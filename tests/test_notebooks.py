@@ -47,7 +47,7 @@ def test_every_picture_has_an_alt_text(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda p: p.stem)
 def test_a_notebook_says_what_it_has_shown(path):
-    """Its last cell prints the sentence, so the numbers in it come from a run; and it says at the start what one will be able to do."""
+    """Its last cell prints the sentence, so that its numbers come from a run; its first says what one will be able to do."""
     cells = nbformat.read(path, 4).cells
     last = [c for c in cells if c.cell_type == "code"][-1]
     (output,) = last.outputs
