@@ -24,6 +24,7 @@ from layermatch_lite.compare import Outcome, run_all
 from layermatch_lite.noise import KINDS
 from layermatch_lite.probe import benefit_under_noise
 from layermatch_lite.report import columns, effect, frame, late
+from layermatch_lite.run import environment
 from layermatch_lite.seeding import generator
 from layermatch_lite.system import write_atomically
 from layermatch_lite.training import labelled_batch, unlabelled_batch
@@ -55,7 +56,7 @@ def during_training() -> dict:
     """The layer benefit in FixMatch over training, for four numbers of labels, and under injected noise at two moments."""
     plan = {s: preset(s, method="fixmatch", probe_every=30) for s in SETTINGS}
     found = train(plan, "layer benefit", watch=noise_curves)
-    keep = ("layer", "benefit", "alignment", "alignment_true_masked", "alignment_pseudo_all", "alignment_true_random",
+    keep = ("layer", "benefit", "cosine", "alignment", "alignment_true_masked", "alignment_pseudo_all", "alignment_true_random",
             "interference", "norm_true", "norm_noise", "mask_rate", "wrong_rate", "empty")  # fmt: skip
     return {
         setting: {
@@ -92,7 +93,11 @@ def noise_curves(run, data, memory) -> dict | None:
         kinds=KINDS,
         generator=g,
     )
-    return {"rows": t.assign(step=run.step)[["step", "kind", "rate", "layer", "benefit"]].to_dict("records")}
+    return {
+        "rows": t.assign(step=run.step)[
+            ["step", "kind", "rate", "layer", "benefit", "cosine", "wrong_rate", "empty"]
+        ].to_dict("records")
+    }
 
 
 def under_noise() -> dict:
@@ -230,10 +235,11 @@ def main() -> None:
     if args.show:
         print(show(json.loads(args.out.read_text())))
         return
-    results = json.loads(args.out.read_text()) if args.only and args.out.exists() else {}
+    results = json.loads(args.out.read_text()) if args.only and args.out.exists() else {"about": {}}
     results["seeds"] = list(SEEDS)
     for name in [args.only] if args.only else PARTS:
         results[name] = PARTS[name]()
+        results["about"][name] = {"seeds": list(SEEDS), "preset": "demo_cpu", **environment(torch.device("cpu"))}
         write_atomically(args.out, lambda f: f.write(json.dumps(results).encode()))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .errors import InputError, check_choice, check_range
 from .loss import GRAD_RELU, LABELS_FROM
-from .noise import check_noise
+from .noise import KINDS, check_noise
 
 
 class Switches(NamedTuple):
@@ -86,7 +86,9 @@ class TrainConfig:
         None,
         "spoil pseudo-labels: uniform, pair, confusion, low_confidence, or a matrix like '0.9 0.1; 0.2 0.8' (for study)",
     )
-    noise_rate: float = setting(0.0, "share of the pseudo-labels that the noise spoils, 0 to 1")
+    noise_rate: float | None = setting(
+        None, "share of the pseudo-labels that the noise spoils, 0 to 1 (a matrix holds its own)"
+    )
     center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1")
 
     batch_size: int = setting(32, "B: labelled samples per step")
@@ -134,8 +136,10 @@ class TrainConfig:
         for name in ("batch_size", "mu", "steps"):
             check_range(name, getattr(self, name), 1, whole=True)
         if self.noise is not None:
-            check_noise(self.noise, self.noise_rate)
-        elif self.noise_rate:
+            check_noise(self.noise, self.noise_rate or 0.0)
+        if self.noise in KINDS and self.noise_rate is None:
+            raise InputError(f"noise={self.noise!r} needs a rate; set noise_rate=0.2, say.")
+        if self.noise is None and self.noise_rate is not None:
             raise InputError(f"noise_rate={self.noise_rate:g} needs a kind of noise; set noise='uniform', say.")
         for name in ("log_every", "probe_every"):
             if getattr(self, name) is not None:
@@ -147,6 +151,10 @@ class TrainConfig:
             raise InputError(
                 f"method={self.method!r} has no unlabelled loss for {' or '.join(given)} to act on; "
                 "leave them out, or use method='fixmatch'."
+            )
+        if self.switches.grad_relu == "gate" and "classifier" in (self.blocked or ""):
+            raise InputError(
+                "blocked='classifier' leaves the gate nothing to let through; take it out, or set grad_relu='block'."
             )
         if self.labels_from == "centers" and not self.switches.avg_clustering:
             raise InputError("labels_from='centers' needs the averaged centres; set avg_clustering=True.")

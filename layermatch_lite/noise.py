@@ -53,7 +53,10 @@ def class_dependent(matrix) -> Tensor:
         raise InputError(f"a noise matrix is square, C x C with C of at least 2; this one is {tuple(T.shape)}.")
     bad = ~((T >= 0) & (T <= 1)).all(dim=1)  # a NaN fails both comparisons
     if bad.any():
-        raise InputError(f"row {int(bad.nonzero()[0])} of the noise matrix has an entry outside [0, 1]; mend it.")
+        c = int(bad.nonzero()[0])
+        raise InputError(
+            f"row {c} of the noise matrix is {T[c].tolist()}; its entries are probabilities, each in [0, 1]."
+        )
     sums = T.sum(dim=1)
     if (off := (sums - 1).abs() > 1e-6).any():
         c = int(off.nonzero()[0])
@@ -71,7 +74,7 @@ def confusion(labels: Tensor, p: Tensor, rate: float) -> Tensor:
     check_range("rate", rate, 0, 1)
     C = p.shape[1]
     p = _exact(p)
-    sums = torch.zeros(C, C, dtype=p.dtype, device=p.device).index_add_(0, labels, p)
+    sums = F.one_hot(labels, C).to(p.dtype).T @ p  # not index_add_, which adds in no fixed order on a GPU
     stay = torch.eye(C, dtype=p.dtype, device=p.device)
     return (1 - rate) * stay + rate * _others(sums, torch.arange(C, device=p.device))
 
@@ -79,7 +82,8 @@ def confusion(labels: Tensor, p: Tensor, rate: float) -> Tensor:
 def low_confidence(labels: Tensor, p: Tensor, rate: float) -> Tensor:
     """(N, C): errors where the network is unsure. Sample i is wrong with probability r_i = 1 - c_i^s, c_i its confidence.
 
-    s is found so that the mean of r_i is `rate`; s = 1 are the errors of a calibrated network. The wrong class is drawn from p.
+    s is found so that the mean of r_i over all N samples is `rate` (so it is less among the confident ones); s = 1 are the errors
+    of a calibrated network. The wrong class is drawn from p.
     A confidence of exactly 1 counts as 1 - 1e-12, so every rate can be reached.
     """
     check_range("rate", rate, 0, 1)
@@ -114,17 +118,24 @@ def rows(kind: str | Tensor, rate: float, labels: Tensor, p: Tensor) -> Tensor:
         return low_confidence(labels, p, rate)
     if kind == "confusion":
         return confusion(labels, p, rate)[labels]
-    T = kind if isinstance(kind, Tensor) else {"uniform": uniform, "pair": pair_flip}[kind](C, rate)
+    T = matrix(kind, rate, C)
     if len(T) != C:
         raise InputError(f"the noise matrix has {len(T)} classes, the network {C}; give a {C} x {C} one.")
     return T.to(p.device, _exact(p).dtype)[labels]
+
+
+def matrix(kind: str | Tensor, rate: float, num_classes: int) -> Tensor:
+    """The (C, C) matrix of a kind that has one: "uniform", "pair", or your own, as text or numbers (then rate is 0)."""
+    if isinstance(kind, str) and kind in ("uniform", "pair"):
+        return {"uniform": uniform, "pair": pair_flip}[kind](num_classes, rate)
+    return class_dependent(kind)
 
 
 def corrupt(labels: Tensor, rows: Tensor, u: Tensor) -> Tensor:
     """(N,) int64 labels drawn from their rows (N, C) of probabilities, with uniform numbers u (N,) in [0, 1).
 
     The label itself comes first in the order, so it stays where u is below the probability of staying. From a (C, C) matrix T,
-    the rows are T[labels].
+    the rows are T[labels]. The rows are taken as they are: `rows`, `class_dependent` and the others make right ones.
     """
     N, C = rows.shape
     if len(labels) != N or len(u) != N:
@@ -137,23 +148,29 @@ def corrupt(labels: Tensor, rows: Tensor, u: Tensor) -> Tensor:
     return order.gather(1, (u.unsqueeze(1).to(ahead.dtype) >= ahead).sum(dim=1, keepdim=True)).squeeze(1)
 
 
-def injected(kind: str, rate: float, seed: int, size: int, device: torch.device | str = "cpu") -> Callable:
+def injected(
+    kind: str, rate: float, seed: int, size: int, num_classes: int, device: torch.device | str = "cpu"
+) -> Callable:
     """Noise for training: every sample of the pool has one uniform number for good, made from the seed.
 
     Returns at(indices), which gives the function (labels, p) -> labels that `pseudo_label_loss(noise=...)` takes. A sample that
     is hit stays hit, as in confirmation bias, and two methods trained with one seed share the hits.
     """
-    kind = kind if kind in KINDS else class_dependent(kind)
+    check_noise(kind, rate)
     u = torch.rand(size, generator=generator(seed, "noise")).to(device)
-    return lambda indices: lambda labels, p: corrupt(labels, rows(kind, rate, labels, p), u[indices])
+    if kind in ("low_confidence", "confusion"):
+        return lambda indices: lambda labels, p: corrupt(labels, rows(kind, rate, labels, p), u[indices])
+    T = matrix(kind, rate, num_classes).float().to(device)  # once: a copy in every step would make the host wait
+    return lambda indices: lambda labels, p: corrupt(labels, T[labels], u[indices])
 
 
-def check_noise(kind: str, rate: float) -> None:
-    """Raise InputError unless this is a kind with a rate in [0, 1], or a matrix (as text) with rate 0."""
-    if kind not in KINDS and ";" not in kind:
+def check_noise(kind: str | Tensor, rate: float) -> None:
+    """Raise InputError unless this is a kind with a rate in [0, 1], or a matrix with rate 0."""
+    named = isinstance(kind, str) and ";" not in kind
+    if named:
         check_choice("noise", kind, (*KINDS, "a matrix like '0.9 0.1; 0.2 0.8'"))
     check_range("noise_rate", rate, 0, 1)
-    if kind not in KINDS:
+    if not named:
         class_dependent(kind)
         if rate:
             raise InputError(

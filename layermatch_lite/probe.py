@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import InputError
+from .errors import InputError, check_range
 from .loss import at_least_float32, pseudo_label
 from .noise import KINDS, check_noise, corrupt, rows
 from .seeding import generator as make_generator
@@ -38,8 +38,9 @@ def layer_benefit(
 ) -> pd.DataFrame:
     """Measure every layer at the model's current weights, always for plain FixMatch, whatever the method trains with.
 
-    One joint forward in train mode, as in training, and six backward passes. The mode, the BN statistics, the random state and
-    every `.grad` are left as they were. Works for any classifier whose last layer is an `nn.Linear`.
+    Works for any classifier whose last layer is an `nn.Linear`. One joint forward in train mode, as in training but without
+    autocast, and six backward passes. The mode, the buffers (BN statistics), the random state and every `.grad` are left as they
+    were.
 
     Args:
         model: maps a batch to logits (N, C); its output is that of its last `nn.Linear`.
@@ -52,8 +53,10 @@ def layer_benefit(
     Returns:
         One row per layer, in the model's order. With g(labels, samples) the gradient of L_u:
         layer                   conv 1, block 2, ..., classifier: with biases and the normalisation that follows (`layers`)
-        benefit                 <g(pseudo, masked), g(true, masked)> / |g(true, masked)|^2: 1 as good as the truth, 0 no
-                                use, negative: a step raises the true loss of these samples to first order
+        benefit                 <g(pseudo, masked), g(true, masked)> / |g(true, masked)|^2: to first order, a step lowers the
+                                true loss of these samples 1: as much as with true labels, 0: not at all, negative: it
+                                rises. No ceiling at 1, and what is orthogonal to the true gradient does not count
+        cosine                  between the same two gradients: how much of the step goes in the true direction
         alignment               cos(g(pseudo, masked), g(true, all)): effect on the loss one really wants
         alignment_true_masked   the same with true labels: what selection by confidence does alone
         alignment_pseudo_all    the same with all samples: what wrong labels do alone
@@ -62,10 +65,12 @@ def layer_benefit(
         norm_pseudo, norm_true, norm_labelled   |g(pseudo, masked)|, |g(true, masked)|, |gradient of L_s|
         norm_noise              |g(pseudo, masked) - g(true, masked)|: the part that wrong labels add to the clean one, norm_true
         mask_rate, wrong_rate   share of samples over tau; share of wrong labels among them (NaN if there are none)
-        empty                   True where no sample passed: its gradients are zero, and so is every ratio with them
+        empty                   True where no sample passed, or where the true gradient of those that did is zero (nothing left
+                                to learn): then there is nothing to compare, and ratios with a zero gradient are given as 0
 
     Raises:
-        InputError: for a model without a linear last layer, or a layer that the output does not depend on.
+        InputError: for a model without a linear last layer, a layer that the output does not depend on, outputs with NaN,
+            a threshold outside [0, 1], or batches and labels that do not fit together.
     """
     import pandas as pd
 
@@ -74,6 +79,7 @@ def layer_benefit(
     return pd.DataFrame(records).astype({"wrong_rate": "float64"})
 
 
+@torch.enable_grad()
 def measure(
     model: nn.Module,
     x: Tensor,
@@ -87,14 +93,18 @@ def measure(
     noise: Callable | None = None,
 ) -> list[dict]:
     """`layer_benefit` as plain records, for the history of a run; wrong_rate is None where the mask is empty."""
-    buffers = [(b, b.clone()) for b in model.buffers()]
+    _check(x, y, weak, strong, y_true, threshold)
+    buffers = [(m, k, b, b.clone()) for m in model.modules() for k, b in m._buffers.items() if b is not None]
     modes = [(module, module.training) for module in model.modules()]
     model.train()
     try:
         n = len(strong)
         with _own_randomness(strong.device):  # dropout draws
-            output, _, classifier = last_layer(model, torch.cat([x, weak, strong]))
+            output, classifier = last_layer(model, torch.cat([x, weak, strong]))
+        _check_output(output, y, y_true)
         groups = layers(model, classifier)
+        if not output.requires_grad:
+            raise InputError(_WITHOUT_GRADIENT.format(name=", ".join(groups)))
         parameters = [p for group in groups.values() for p in group]
         logits_x, logits_weak, logits = at_least_float32(output).split([len(x), n, n])
         labels, mask, _ = pseudo_label(logits_weak, threshold, noise)
@@ -109,14 +119,12 @@ def measure(
             whole = {name: [next(flat) for _ in group] for name, group in groups.items()}
             for name, parts in whole.items():
                 if any(part is None for part in parts):
-                    raise InputError(
-                        f"layer {name!r} has a parameter without a gradient: the output does not depend on it. Take it out of "
-                        "the model, or leave it out of the measurement with .requires_grad_(False)."
-                    )
+                    raise InputError(_WITHOUT_GRADIENT.format(name=name))
             return [torch.cat([part.flatten() for part in parts]) for parts in whole.values()]
 
         at_random = torch.zeros_like(mask)
-        at_random[torch.randperm(n, generator=generator, device=mask.device)[: int(mask.sum())]] = True
+        order = torch.randperm(n, generator=generator, device=generator.device).to(mask.device)
+        at_random[order[: int(mask.sum())]] = True
         pseudo_masked, true_masked = gradient(labels, mask), gradient(y_true, mask)
         pseudo_all, true_all = gradient(labels, torch.ones_like(mask)), gradient(y_true, torch.ones_like(mask))
         true_random = gradient(y_true, at_random)
@@ -125,8 +133,9 @@ def measure(
         for module, mode in modes:
             module.training = mode
         with torch.no_grad():
-            for buffer, saved in buffers:
+            for module, name, buffer, saved in buffers:
                 buffer.copy_(saved)
+                module._buffers[name] = buffer  # a forward may have put another tensor in its place
 
     masked = int(mask.sum())
     wrong_rate = float((labels != y_true)[mask].float().mean()) if masked else None
@@ -134,6 +143,7 @@ def measure(
         {
             "layer": name,
             "benefit": _ratio(pseudo_masked[i] @ true_masked[i], true_masked[i] @ true_masked[i]),
+            "cosine": cosine(pseudo_masked[i], true_masked[i]),
             "alignment": cosine(pseudo_masked[i], true_all[i]),
             "alignment_true_masked": cosine(true_masked[i], true_all[i]),
             "alignment_pseudo_all": cosine(pseudo_all[i], true_all[i]),
@@ -145,7 +155,7 @@ def measure(
             "norm_labelled": float(labelled[i].norm()),
             "mask_rate": masked / n,
             "wrong_rate": wrong_rate,
-            "empty": masked == 0,
+            "empty": masked == 0 or not bool(true_masked[i].any()),
         }
         for i, name in enumerate(groups)
     ]
@@ -173,27 +183,71 @@ def benefit_under_noise(
     import pandas as pd
 
     g = generator or make_generator(0, "probe", strong.device)
-    u = torch.rand(len(strong), generator=g, device=g.device)
+    u = torch.rand(len(strong), generator=g, device=g.device).to(strong.device)
     state, tables = g.get_state(), []
     for kind in kinds:
         for rate in rates:
             check_noise(kind, rate)
+
+            def spoil(_: Tensor, p: Tensor) -> Tensor:
+                """The rate holds among the samples over tau, and among the others."""
+                labels, over = y_true.clone(), p.amax(dim=1) >= threshold
+                for part in (over, ~over):
+                    if part.any():
+                        labels[part] = corrupt(y_true[part], rows(kind, rate, y_true[part], p[part]), u[part])
+                return labels
+
             g.set_state(state)  # the same random subset for the control, too
-            spoil = lambda _, p: corrupt(y_true, rows(kind, rate, y_true, p), u)
             t = layer_benefit(model, x, y, weak, strong, y_true, threshold=threshold, generator=g, noise=spoil)
             tables.append(t.assign(kind=kind, rate=rate))
     return pd.concat(tables, ignore_index=True)
 
 
-def last_layer(model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor, nn.Linear]:
-    """Run the model: its logits (N, C), the features (N, D) that its last linear layer reads, and that layer.
+_WITHOUT_GRADIENT = (
+    "layer '{name}' has a parameter without a gradient: the output does not depend on it. Take it out of the model, or leave it "
+    "out of the measurement with .requires_grad_(False)."
+)
+
+
+def _check(x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor, threshold: float) -> None:
+    check_range("threshold", threshold, 0, 1)
+    if not len(y) or y.shape != x.shape[:1]:
+        raise InputError(
+            f"x has {len(x)} labelled samples and y is {tuple(y.shape)}; give one label per sample, at least one."
+        )
+    n = weak.shape[:1]
+    if not len(weak) or strong.shape[:1] != n or y_true.shape != n:
+        raise InputError(
+            f"weak, strong and y_true have {len(weak)}, {len(strong)} and {tuple(y_true.shape)} entries; give both views and the "
+            "true label of the same samples, at least one."
+        )
+
+
+def _check_output(output: Tensor, y: Tensor, y_true: Tensor) -> None:
+    C = output.shape[1]
+    if C < 2:
+        raise InputError("the model has one output; a classifier needs one for each of at least two classes.")
+    if bad := int((~output.isfinite()).any(dim=1).sum()):
+        raise InputError(
+            f"{bad} of {len(output)} outputs are NaN or infinite; look for such values in the views or the weights."
+        )
+    for name, labels in (("y", y), ("y_true", y_true)):
+        if labels.is_floating_point() or int(labels.min()) < 0 or int(labels.max()) >= C:
+            raise InputError(
+                f"{name} holds labels from {labels.min()} to {labels.max()}; give whole numbers from 0 to {C - 1}, as many as "
+                "the model has outputs."
+            )
+
+
+def last_layer(model: nn.Module, batch: Tensor) -> tuple[Tensor, nn.Linear]:
+    """Run the model: its logits (N, C), and the linear layer they come from.
 
     Raises InputError where the output does not come straight out of an `nn.Linear`.
     """
     seen = {}
 
     def remember(module: nn.Linear, inputs: tuple, output: Tensor) -> None:
-        seen.update(layer=module, features=inputs[0], output=output)
+        seen.update(layer=module, output=output)
 
     hooks = [m.register_forward_hook(remember) for m in model.modules() if isinstance(m, nn.Linear)]
     try:
@@ -206,7 +260,7 @@ def last_layer(model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor, nn.Line
             f"{type(model).__name__} has no linear last layer: its output must be the (N, C) output of an nn.Linear. Return the "
             "logits themselves, without a softmax after them; a 1x1 convolution can be written as an nn.Linear."
         )
-    return output, seen["features"], seen["layer"]
+    return output, seen["layer"]
 
 
 def layers(model: nn.Module, classifier: nn.Linear) -> dict[str, list[nn.Parameter]]:
@@ -218,10 +272,12 @@ def layers(model: nn.Module, classifier: nn.Linear) -> dict[str, list[nn.Paramet
     Raises InputError where nothing is trainable.
     """
     parts = list(_parts(model, classifier))
-    while len(parts) == 1 and isinstance(parts[0][1], nn.Module) and any(True for _ in parts[0][1].children()):
+    while len(parts) == 1 and isinstance(parts[0][1], nn.Module):
         inner = list(_parts(parts[0][1], classifier))
-        if all(_is_norm(part) for _, part in inner[1:]):
-            break  # one layer with its normalisation: there is nothing more to tell apart
+        if not inner or (len(inner) > 1 and all(_is_norm(part) for _, part in inner[1:])):
+            break  # one layer, perhaps with its normalisation: there is nothing more to tell apart
+        if all(isinstance(part, nn.Parameter) for _, part in inner):
+            break
         parts = inner
     named: dict[str, list[nn.Parameter]] = {}
     taken, counts = {id(p) for p in classifier.parameters()}, {}
@@ -229,13 +285,14 @@ def layers(model: nn.Module, classifier: nn.Linear) -> dict[str, list[nn.Paramet
         own = [part] if isinstance(part, nn.Parameter) else list(part.parameters())
         own = [p for p in own if p.requires_grad and id(p) not in taken]
         taken.update(map(id, own))
-        if not own:
-            continue
         if _is_norm(part) and named:
             named[list(named)[-1]] += own
             continue
         name = _spoken(path, part, counts)
         named[f"{name} ({path})" if name in named or name == "classifier" else name] = own
+    named = {
+        name: own for name, own in named.items() if own
+    }  # dropped last, so that names do not depend on what is frozen
     if last := [p for p in classifier.parameters() if p.requires_grad]:
         named["classifier"] = last
     if not named:
@@ -258,7 +315,7 @@ def _parts(module: nn.Module, classifier: nn.Linear, path: str = "") -> Iterator
 
 
 def _is_norm(part: object) -> bool:
-    return isinstance(part, nn.Module) and re.search("Norm", type(part).__name__) is not None
+    return isinstance(part, nn.Module) and "Norm" in type(part).__name__ and not any(True for _ in part.children())
 
 
 def _spoken(path: str, part: object, counts: dict[str, int]) -> str:
@@ -272,7 +329,10 @@ def _spoken(path: str, part: object, counts: dict[str, int]) -> str:
 
 
 def _own_randomness(device: torch.device):
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+    """Whatever is drawn inside leaves no trace in the global random states of the CPU and of this device."""
+    return torch.random.fork_rng(
+        [] if device.type == "cpu" else [device], device_type=device.type if device.type != "cpu" else "cuda"
+    )
 
 
 def cosine(a: Tensor, b: Tensor) -> float:

@@ -171,7 +171,7 @@ def injected_noise(config: TrainConfig, data: SSLData) -> Callable:
     if config.noise is None:
         return lambda i: None
     pool = data.y_unlabelled
-    return injected(config.noise, config.noise_rate, config.seed, len(pool), pool.device)
+    return injected(config.noise, config.noise_rate or 0.0, config.seed, len(pool), len(data.classes), pool.device)
 
 
 def blocked_parameters(config: TrainConfig, model: nn.Module) -> list[nn.Parameter]:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from layermatch_lite import InputError, TrainConfig, train
 from layermatch_lite.noise import (
     KINDS,
-    check_noise,
     class_dependent,
     confusion,
     corrupt,
@@ -18,6 +17,7 @@ from layermatch_lite.noise import (
     rows,
     uniform,
 )
+from layermatch_lite.seeding import generator
 
 rates = st.floats(0, 1)
 
@@ -105,8 +105,8 @@ def test_a_rate_outside_0_to_1(rate):
     [
         ([[0.9, 0.2], [0.1, 0.9]], "row 0 of the noise matrix sums to 1.1"),
         ("0.9 0.1; 0.3 0.6", "row 1 of the noise matrix sums to 0.9"),
-        ([[1.1, -0.1], [0, 1]], "row 0 .* outside"),
-        ([[float("nan"), 1], [0, 1]], "row 0 .* outside"),
+        ([[1.1, -0.1], [0, 1]], r"row 0 of the noise matrix is \[1.1, -0.1\]; .* in \[0, 1\]"),
+        ([[float("nan"), 1], [0, 1]], r"row 0 of the noise matrix is \[nan, 1.0\]"),
         ([[0.5, 0.5]], "square"),
         ([[1.0]], "square"),
         ("0.9 0.1; 1", "no noise matrix"),
@@ -135,6 +135,8 @@ def test_a_matrix_as_text_or_numbers():
         (dict(noise="salt", noise_rate=0.1), "noise='salt' is unknown"),
         (dict(noise="uniform", noise_rate=1.5), "noise_rate=1.5"),
         (dict(noise_rate=0.1), "noise_rate=0.1 needs a kind"),
+        (dict(noise="pair"), "noise='pair' needs a rate"),
+        (dict(grad_relu="gate", blocked="classifier"), "leaves the gate nothing"),
         (dict(noise="0.9 0.1; 0.2 0.8", noise_rate=0.1), "no meaning beside a noise matrix"),
         (dict(noise="0.9 0.1; 0.2 0.7"), "row 1"),
         (dict(noise="uniform", noise_rate=0.1, method="supervised"), "no unlabelled loss for noise"),
@@ -143,19 +145,16 @@ def test_a_matrix_as_text_or_numbers():
 def test_settings_that_make_no_noise(settings, told):
     with pytest.raises(InputError, match=told):
         TrainConfig(**settings)
-    if "noise" in settings and "method" not in settings:
-        with pytest.raises(InputError, match=told):
-            check_noise(settings["noise"], settings.get("noise_rate", 0.0))
 
 
 def test_noise_belongs_to_the_sample_for_good():
     labels, p, _ = network(n=50)
-    at = injected("uniform", 0.5, seed=3, size=50)
+    at = injected("uniform", 0.5, seed=3, size=50, num_classes=5)
     i = torch.arange(50)
     first = at(i)(labels, p)
     backwards = at(i.flip(0))(labels.flip(0), p.flip(0)).flip(0)
-    assert torch.equal(first, backwards) and torch.equal(first, injected("uniform", 0.5, 3, 50)(i)(labels, p))
-    assert not torch.equal(first, injected("uniform", 0.5, 4, 50)(i)(labels, p))
+    assert torch.equal(first, backwards) and torch.equal(first, injected("uniform", 0.5, 3, 50, 5)(i)(labels, p))
+    assert not torch.equal(first, injected("uniform", 0.5, 4, 50, 5)(i)(labels, p))
 
 
 def test_training_with_noise():
@@ -184,3 +183,13 @@ def test_noise_reaches_the_probe():
         for noise in ({}, {"noise": "pair", "noise_rate": 1.0})
     )
     assert spoilt > clean or clean > 0.5
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "0 1 0 0 0; 0 0 1 0 0; 0 0 0 1 0; 0 0 0 0 1; 1 0 0 0 0"])
+def test_injected_noise_is_that_of_its_rows(kind):
+    labels, p, _ = network(n=80)
+    rate = 0.6 if kind in KINDS else 0.0
+    spoilt = injected(kind, rate, 0, 80, 5)(torch.arange(80))(labels, p)
+    u = torch.rand(80, generator=generator(0, "noise"))
+    assert torch.equal(spoilt, corrupt(labels, rows(kind, rate, labels, p), u))
+    assert (spoilt != labels).any()
