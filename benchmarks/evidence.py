@@ -192,7 +192,11 @@ def show(results: dict) -> str:
         "| | layer benefit: conv 1 | classifier | alignment: conv 1 | classifier |",
         "|---|---|---|---|---|",
     ]
-    cell = lambda values: effect(values).rsplit(",", 1)[0]  # without the count of seeds
+
+    def cell(values: list[float]) -> str:
+        told = effect(values).rsplit(",", 1)[0]
+        return told if len(values) == len(results["seeds"]) else f"{told} ({len(values)} seeds)"
+
     for setting, part in results["training"].items():
         t = frame(part["benefit"])
         cells = [cell(late(t, layer, q)) for q in ("benefit", "alignment") for layer in ("conv 1", "classifier")]

@@ -67,7 +67,7 @@ def depth():
 
 def centers(setting: str = "digits, 10 labels"):
     rows = {name: frame(row["clusters"]) for name, row in results("evidence")["centers"][setting].items()}
-    averaged = rows["layermatch"].assign(drift_W=rows["layermatch"]["drift_W_bar"])
+    averaged = rows["layermatch"][["seed", "step"]].assign(drift_W=rows["layermatch"]["drift_W_bar"])
     tables = {"FixMatch, W": rows["fixmatch"], "LayerMatch, W": rows["layermatch"], "LayerMatch, averaged W": averaged}
     return plots.over_training(tables, ("drift_W", "angle_to_center"), f"{setting}: centres (10 seeds)")
 

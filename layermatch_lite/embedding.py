@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def embed(
     check_choice("method", method, ("umap", "pca"))
     check_range("n_neighbors", n_neighbors, 2, whole=True)
     check_range("min_dist", min_dist, 0, 1)
+    check_range("seed", seed, 0, 2**32 - 1, whole=True)
     parts = [_checked(z, i) for i, z in enumerate(snapshots)]
     if len({p.shape[1] for p in parts}) != 1:
         raise InputError(
@@ -60,6 +62,8 @@ def embed(
         raise InputError(
             f"{len(z)} points with {z.shape[1]} features cannot be mapped to the plane; give 3 points, 2 features."
         )
+    if not np.ptp(z, axis=0).any():
+        raise InputError(f"all {len(z)} points are the same; there is nothing to map. Have the features collapsed?")
     points = _pca(z) if method == "pca" else _cached_umap(z, n_neighbors, min_dist, seed, progress)
     return np.split(points, np.cumsum([len(p) for p in parts])[:-1])
 
@@ -77,9 +81,14 @@ def _pca(z: np.ndarray) -> np.ndarray:
 
 
 def _cached_umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress: bool) -> np.ndarray:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    settings = (z.shape, n_neighbors, float(min_dist), seed, version("umap-learn"))
+    try:
+        settings = (z.shape, n_neighbors, float(min_dist), seed, version("umap-learn"))
+    except PackageNotFoundError as error:
+        raise InputError(
+            "umap-learn is not installed; `python -m pip install umap-learn`, or use method='pca'."
+        ) from error
     key = hashlib.sha256(repr(settings).encode() + np.ascontiguousarray(z).tobytes()).hexdigest()[:32]
     cache = cache_dir() / "maps" / f"{key}.npz"
     points = _read(cache, len(z))
@@ -115,9 +124,10 @@ def _read(cache: Path, n: int) -> np.ndarray | None:
     try:
         with np.load(cache, allow_pickle=False) as f:
             points = f["points"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
-    return points if points.shape == (n, 2) and points.dtype == np.float32 else None
+    whole = points.shape == (n, 2) and points.dtype == np.float32 and np.isfinite(points).all()
+    return points if whole else None
 
 
 def _checked(z, i: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from numbers import Integral, Real
 
 
 class InputError(ValueError):
@@ -30,7 +31,7 @@ def check_range(
     open_high: bool = False,
 ) -> None:
     """Raise InputError unless `value` is a finite number in the interval (a whole one where `whole`)."""
-    kinds = int if whole else (int, float)
+    kinds = Integral if whole else Real
     ok = isinstance(value, kinds) and not isinstance(value, bool)
     ok = ok and (value > low if open_low else value >= low)  # NaN fails every comparison
     ok = ok and (value < high if open_high else value <= high) and value not in (float("inf"), float("-inf"))

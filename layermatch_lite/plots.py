@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from .augment import Views
 from .compare import Outcome
 from .data import SSLData
-from .errors import InputError
+from .errors import InputError, check_choice, check_range
 from .loss import pseudo_label
 from .recording import Recording
 from .report import NAMES, by_method, early_and_late, interval, layer_benefits
@@ -179,7 +179,8 @@ def study_figure(results: dict) -> tuple[Figure, str]:
 
 NAMED = {
     "benefit": "layer benefit (1: as good as the truth)",
-    "alignment": "alignment with the true gradient (cosine)",
+    "cosine": "cosine with the true gradient, same samples",
+    "alignment": "cosine with the true gradient, all samples",
     "interference": "cosine with the labelled gradient",
     "accuracy": "test accuracy",
     "mask_rate": "mask rate (share over τ)",
@@ -252,32 +253,39 @@ def benefit_over(
     tables: {panel: rows of `layer_benefit` with columns seed and x}; rows with an empty mask are left out. Mean over seeds and
     its 95 % interval.
     """
+    check_choice("quantity", quantity, NAMED)
     figure = Figure(figsize=(4.4 * len(tables) + 1.2, 4.9), layout="constrained")
     axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
-    parts, lowest = [], 0.0
+    parts = []
     for ax, (name, t) in zip(axes, tables.items()):
         t = t[~t["empty"].astype(bool)] if "empty" in t else t
-        names = list(dict.fromkeys(t["layer"]))
         ends = {}
-        for layer, style in layer_styles(names).items():
-            if layer in names:
-                ends[layer] = _line(ax, t[t["layer"] == layer], x, quantity, layer, style)["mean"].iloc[-1]
-        lowest = min(lowest, *ends.values())
+        for layer, style in layer_styles(list(dict.fromkeys(t["layer"]))).items():
+            if len(rows := t[t["layer"] == layer]):
+                ends[layer] = _line(ax, rows, x, quantity, layer, style)["mean"].iloc[-1]
         _reference(ax, quantity)
         ax.set_title(name, fontsize=14)
         ax.set_xlabel("training step" if x == "step" else "share of wrong labels over τ", fontsize=13)
         ax.tick_params(labelsize=12)
-        best, worst = max(ends, key=ends.get), min(ends, key=ends.get)
-        parts.append(f"{name}: highest {ends[best]:+.2f} in {best}, lowest {ends[worst]:+.2f} in {worst}")
+        if ends:
+            best, worst = max(ends, key=ends.get), min(ends, key=ends.get)
+            told = f"highest {ends[best]:+.2f} in {best}, lowest {ends[worst]:+.2f} in {worst}"
+        else:
+            told = "nothing passed the threshold"
+        parts.append(f"{name}: {told}")
     axes[0].set_ylabel(NAMED[quantity], fontsize=13)
     _legend_beside(figure, axes)
     figure.suptitle(title, fontsize=15)
-    where = "at the last step" if x == "step" else f"at the highest noise rate ({t[x].max():.0%})"
-    seeds = t["seed"].nunique() if "seed" in t else 1
-    return (
-        figure,
-        f"{NAMED[quantity][0].upper()}{NAMED[quantity][1:]} per layer, mean of {seeds} seeds, {where}. {'; '.join(parts)}.",
-    )
+    last = max(t[x].max() for t in tables.values())
+    where = f"at step {last}" if x == "step" else f"with {last:.0%} of the labels wrong"
+    label = NAMED[quantity]
+    return figure, f"{label[0].upper()}{label[1:]} per layer, mean of {_seeds(tables)}, {where}. {'; '.join(parts)}."
+
+
+def _seeds(tables: dict[str, pd.DataFrame]) -> str:
+    """ "10 seeds", or "1 to 10 seeds" where tables differ."""
+    counts = sorted({t["seed"].nunique() if "seed" in t else 1 for t in tables.values()})
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seed{'s' if counts[-1] > 1 else ''}"
 
 
 def _legend_beside(figure: Figure, axes: Sequence) -> None:
@@ -307,6 +315,10 @@ def two_by_two(t: pd.DataFrame, title: str = "") -> tuple[Figure, str]:
     t: rows of `layer_benefit` with a column seed. Bars are means over seeds (each the mean of its rows), with 95 % intervals.
     """
     t = t[~t["empty"].astype(bool)]
+    if not len(t):
+        raise InputError(
+            "no measurement in this table had a sample over the threshold; give one that has, or lower tau."
+        )
     names = list(dict.fromkeys(t["layer"]))
     figure = Figure(figsize=(2.1 * len(names) + 4.5, 4.9), layout="constrained")
     ax = figure.subplots()
@@ -357,8 +369,7 @@ def over_training(
         parts.append(f"{NAMED[quantity]}: {', '.join(ends)}")
     _legend_beside(figure, axes)
     figure.suptitle(title, fontsize=15)
-    seeds = max(t["seed"].nunique() if "seed" in t else 1 for t in tables.values())
-    return figure, f"At the last step, mean of {seeds} seed{'s' if seeds > 1 else ''}. {'; '.join(parts)}."
+    return figure, f"At the last step, mean of {_seeds(tables)}. {'; '.join(parts)}."
 
 
 def differences_figure(
@@ -407,6 +418,12 @@ CLASS_STYLE = [("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7",
                ("#F0E442", "X"), ("#555555", "<"), ("#8B4513", ">"), ("#000000", "*")]  # fmt: skip
 
 
+def class_styles(num_classes: int) -> list[tuple]:
+    """(colour, marker) of each class."""
+    check_range("num_classes", num_classes, 1, len(CLASS_STYLE), whole=True)
+    return CLASS_STYLE[:num_classes]
+
+
 def gradient_arrows(z, y, labels, W, mask=None) -> tuple[Figure, str]:
     """What pseudo-labels do to centres (left) and to features taken as free vectors (right), in the plane.
 
@@ -416,7 +433,7 @@ def gradient_arrows(z, y, labels, W, mask=None) -> tuple[Figure, str]:
     p = (z @ W.T).softmax(dim=1)
     splits = split_classifier_gradient(z, p, labels, y, mask), split_feature_gradient(W, p, labels, y, mask)
     longest = [max(float(part.norm(dim=1).max()) for part in split) for split in splits]
-    moves = [[(-1.3 / top * part).numpy() for part in split] for split, top in zip(splits, longest)]
+    moves = [[(-1.3 / max(top, 1e-12) * part).numpy() for part in split] for split, top in zip(splits, longest)]
     wrong = ((labels != y) if mask is None else (labels != y) & mask).numpy()
     z, y, W = z.numpy(), y.numpy(), W.numpy()
     figure = Figure(figsize=(13, 6.2), layout="constrained")
@@ -424,7 +441,7 @@ def gradient_arrows(z, y, labels, W, mask=None) -> tuple[Figure, str]:
     for ax, starts, (clean, noise), title in zip(
         axes, (W, z), moves, ("Centres: the classification layer", "Features, each on its own")
     ):
-        for c, (color, marker) in zip(range(len(W)), CLASS_STYLE):
+        for c, (color, marker) in enumerate(class_styles(len(W))):
             own = y == c
             ax.scatter(
                 *z[own].T,
@@ -462,8 +479,8 @@ def decision_figure(
 ) -> tuple[Figure, str]:
     """Decision regions of networks on points in the plane, one panel each, with their pseudo-labels right and wrong.
 
-    models: {title: model in eval mode}. Small marks are pseudo-labels over the threshold (crossed where wrong), dots are samples
-    below it, large marks are the labelled samples.
+    models: {title: model}, looked at in eval mode. Small marks are pseudo-labels over the threshold (crossed where wrong), dots
+    are samples below it, large marks are the labelled samples.
     """
     if data.sample_shape != (2,):
         raise InputError(
@@ -476,15 +493,23 @@ def decision_figure(
     u, y = data.x_unlabelled[:shown], data.y_unlabelled[:shown].numpy()
     figure = Figure(figsize=(4.6 * len(models) + 1.6, 4.9), layout="constrained")
     axes = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-    colors = [c for c, _ in CLASS_STYLE[: len(data.classes)]]
+    styles = class_styles(len(data.classes))
     parts = []
     for ax, (title, model) in zip(axes, models.items()):
-        with torch.no_grad():
-            regions = model(views.plain(grid)).argmax(1).view(160, 160).numpy()
-            labels, mask = (v.numpy() for v in pseudo_label(model(views.plain(u)), threshold)[:2])
-        ax.contourf(xs, ys, regions, levels=[c - 0.5 for c in range(len(colors) + 1)], colors=colors, alpha=0.22)
+        regions, (labels, mask) = (
+            _predictions(model, views.plain(grid), threshold)[0],
+            _predictions(model, views.plain(u), threshold),
+        )
+        ax.contourf(
+            xs,
+            ys,
+            regions.reshape(160, 160),
+            levels=[c - 0.5 for c in range(len(styles) + 1)],
+            colors=[c for c, _ in styles],
+            alpha=0.22,
+        )
         ax.scatter(*u.numpy()[~mask].T, s=5, color="0.45", label="below τ")
-        for c, (color, marker) in zip(range(len(colors)), CLASS_STYLE):
+        for c, (color, marker) in enumerate(styles):
             own = mask & (labels == c)
             ax.scatter(*u.numpy()[own].T, s=20, color=color, marker=marker, label=f"pseudo-label {data.classes[c]}")
             mine = data.x_labelled[data.y_labelled == c]
@@ -498,6 +523,17 @@ def decision_figure(
     axes[0].set_ylabel("y", fontsize=13)
     figure.legend(*axes[-1].get_legend_handles_labels(), fontsize=12, loc="outside right center")
     return figure, f"Decision regions on {data.name} with {data.num_labels} labels. {'; '.join(parts)}."
+
+
+def _predictions(model: torch.nn.Module, x: torch.Tensor, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and mask of a model in eval mode, wherever it lies; its mode is left as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    with torch.no_grad():
+        labels, mask, _ = pseudo_label(model(x.to(next(model.parameters()).device)), threshold)
+    for module, mode in modes:
+        module.training = mode
+    return labels.cpu().numpy(), mask.cpu().numpy()
 
 
 def threshold_figure(confidence, right, tau: float | None = None, title: str = "") -> tuple[Figure, str]:
@@ -550,8 +586,12 @@ def maps_figure(
     """Feature maps of recorded runs, one row per run, one column per snapshot; wrong pseudo-labels over the threshold are ringed.
 
     maps: {name: one (N, 2) array per snapshot, from `embedding.embed`}, recordings: {the same name: its run}. With one snapshot
-    the maps stand side by side. The mark of a sample is its true class.
+    the maps stand side by side. A sample is drawn as the number of its true class.
     """
+    if any(len(points) != len(snapshots) for points in maps.values()):
+        raise InputError(
+            f"{len(snapshots)} snapshots need as many maps each, got {[len(points) for points in maps.values()]}."
+        )
     shape = (len(maps), len(snapshots)) if len(snapshots) > 1 else (1, len(maps))
     figure = Figure(figsize=(4.3 * shape[1], 4.1 * shape[0] + 0.6), layout="constrained")
     axes = figure.subplots(*shape, squeeze=False).reshape(len(maps), len(snapshots))
@@ -564,10 +604,10 @@ def maps_figure(
         rates = []
         for ax, s, p in zip(row, snapshots, points):
             wrong = r.mask[s] & ~r.right[s]
-            rates.append(f"{wrong.sum() / max(1, r.mask[s].sum()):.0%} of {r.mask[s].mean():.0%}")
-            for c, (color, _) in zip(range(len(r.classes)), CLASS_STYLE):
+            rates.append(f"{wrong.sum() / max(1, r.mask[s].sum()):.0%} of {r.mask[s].sum()} at step {r.steps[s]}")
+            for c, (color, _) in enumerate(class_styles(len(r.classes))):
                 own = r.y_true == c
-                ax.scatter(*p[own].T, s=42, color=color, marker=f"${r.classes[c][:1]}$", linewidth=0.3)
+                ax.scatter(*p[own].T, s=42, color=color, marker=f"${c}$", linewidth=0.3)
             ax.scatter(*p[wrong].T, s=80, facecolor="none", edgecolor="black", linewidth=0.8, alpha=0.6)
             for (low, high), put in zip(limits, (ax.set_xlim, ax.set_ylim)):
                 margin = 0.04 * (high - low)

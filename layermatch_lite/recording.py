@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
@@ -25,13 +26,13 @@ from .loss import pseudo_label
 from .run import Run
 from .seeding import generator
 from .system import write_atomically
-from .training import autocast, data_of, measure_layer_benefit, train_steps
+from .training import autocast, data_of, measure_layer_benefit, predictions, train_steps
 
 FORMAT, VERSION = "layermatch_lite recording", 1
 SHIPPED = Path(__file__).with_name("recorded")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
     """One recorded run. S snapshots of N samples; d reduced features of D; C classes.
 
@@ -43,11 +44,12 @@ class Recording:
     config: TrainConfig
     about: dict  # name, classes, ... of the data, and the environment of the run
     history: list[dict]  # every record of the run
-    layer_benefit: list[dict]  # one record per snapshot and layer (none before the first step's snapshot)
+    layer_benefit: list[dict]  # one record per snapshot and layer
     steps: np.ndarray  # (S,) int32
     sample: np.ndarray  # (N,) int32: which samples of the unlabelled pool
     y_true: np.ndarray  # (N,) int16
     labels: np.ndarray  # (S, N) int16: pseudo-labels
+    mask: np.ndarray  # (S, N) bool: does the confidence reach tau?
     confidence: np.ndarray  # (S, N) float16
     features: np.ndarray  # (S, N, d) float16
     explained: np.ndarray  # (d,) float32: share of the features' variance on each component
@@ -64,11 +66,6 @@ class Recording:
     def right(self) -> np.ndarray:
         """(S, N) bool: is the pseudo-label the true one?"""
         return self.labels == self.y_true
-
-    @property
-    def mask(self) -> np.ndarray:
-        """(S, N) bool: does the confidence reach tau?"""
-        return self.confidence >= np.float16(self.config.threshold)
 
     @property
     def classes(self) -> list[str]:
@@ -93,7 +90,16 @@ class Recording:
             raise InputError(f"{path} does not exist; give the path of a recording, or see list_recorded().") from error
         except IsADirectoryError as error:
             raise InputError(f"{path} is a folder; give the path of a recording.") from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise InputError(
                 f"{path} is not a whole recording ({type(error).__name__}: {error}); use another copy, or record the run anew."
             ) from error
@@ -107,20 +113,30 @@ class Recording:
         try:
             config = TrainConfig(**meta["config"])
             found = cls(config, meta["about"], meta["history"], meta["layer_benefit"], **content)
-        except (KeyError, TypeError, ValueError) as error:
+            found._check()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path} is damaged ({error}); use another copy, or record the run anew.") from error
-        S, N, C = *found.labels.shape, len(found.classes)
-        shapes = {
-            "confidence": (S, N),
-            "features": (S, N, len(found.explained)),
-            "confusion": (S, C, C),
-            "y_true": (N,),
-        }
-        if any(getattr(found, name).shape != shape for name, shape in shapes.items()):
-            raise InputError(
-                f"{path} is damaged (its parts do not fit together); use another copy, or record the run anew."
-            )
         return found
+
+    def _check(self) -> None:
+        """Raise ValueError where the parts do not fit together."""
+        S, N, C, d = len(self.steps), len(self.sample), len(self.classes), len(self.explained)
+        D = self.W.shape[-1]
+        expected = {
+            "steps": ((S,), np.int32), "sample": ((N,), np.int32), "y_true": ((N,), np.int16), "labels": ((S, N), np.int16),
+            "mask": ((S, N), np.bool_), "confidence": ((S, N), np.float16), "features": ((S, N, d), np.float16),
+            "explained": ((d,), np.float32), "W": ((S, C, D), np.float32), "W_bar": ((S, C, D), np.float32),
+            "confusion": ((S, C, C), np.int32),
+        }  # fmt: skip
+        for name, (shape, dtype) in expected.items():
+            a = getattr(self, name)
+            if a.shape != shape or a.dtype != dtype:
+                raise ValueError(f"{name} is {a.shape} {a.dtype}, not {shape} {np.dtype(dtype)}")
+        for labels in (self.y_true, self.labels):
+            if labels.min() < 0 or labels.max() >= C:
+                raise ValueError(f"labels from {labels.min()} to {labels.max()}, of {C} classes")
+        if not isinstance(self.history, list) or not isinstance(self.layer_benefit, list):
+            raise ValueError("history and layer_benefit are lists")
 
 
 def list_recorded() -> list[str]:
@@ -147,17 +163,18 @@ def record(
 
     Args:
         config, data: as for `train`.
-        snapshots: how many after the one before training, evenly spread; the last one is at the end.
+        snapshots: how many after the one before training, at most one per step, evenly spread; the last one is at the end.
         sample: N, size of the fixed sample of the unlabelled pool (all of it where it is smaller), chosen by config.seed.
         components: d, features to keep; all D where there are fewer.
         progress: show a bar.
     """
     from tqdm import tqdm
 
-    for name, value in (("snapshots", snapshots), ("sample", sample), ("components", components)):
+    for name, value in (("sample", sample), ("components", components)):
         check_range(name, value, 1, whole=True)
     if data is None:
         data = data_of(config, progress)
+    check_range("snapshots", snapshots, 1, config.steps, whole=True)
     at = {round(config.steps * k / snapshots) for k in range(snapshots + 1)}
     pool = len(data.x_unlabelled)
     chosen = torch.randperm(pool, generator=generator(config.seed, "recorded sample"))[:sample].sort().values
@@ -182,6 +199,7 @@ def record(
         chosen.numpy().astype(np.int32),
         data.y_unlabelled[chosen].cpu().numpy().astype(np.int16),
         stack("labels", np.int16),
+        stack("mask", np.bool_),
         stack("confidence", np.float16),
         features,
         explained,
@@ -195,16 +213,15 @@ def _snapshot(run: Run, data: SSLData, views: Views, chosen: Tensor, g: torch.Ge
     model, centers = run.model, run.model.classifier if run.centers is None else run.centers
     model.eval()
     z = torch.cat(list(_features(model, views, data.x_unlabelled[chosen])))
-    labels, _, confidence = pseudo_label(model.classifier(z), run.config.threshold)
+    labels, mask, confidence = pseudo_label(model.classifier(z), run.config.threshold)
     model.train()
-    predicted = torch.cat(
-        [run.ema.module.classifier(z).argmax(1) for z in _features(run.ema.module, views, data.x_test)]
-    )
+    predicted = predictions(run.ema.module, views, data.x_test)
     C = len(data.classes)
     return {
         "step": run.step,
         "z": z.cpu().numpy(),
         "labels": labels,
+        "mask": mask,
         "confidence": confidence,
         "W": model.classifier.weight.detach().clone(),
         "W_bar": centers.weight.detach().clone(),

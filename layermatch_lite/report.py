@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from .compare import Outcome, as_record
+from .errors import InputError
 from .system import write_atomically
 
 NAMES = {
@@ -108,6 +109,8 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     """Student's t interval of the mean; needs at least two values."""
     from scipy.stats import t
 
+    if len(values) < 2:
+        raise InputError(f"{len(values)} value has no interval; give the results of at least two seeds.")
     half = t.ppf((1 + level) / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
     return statistics.fmean(values) - half, statistics.fmean(values) + half
 

@@ -268,14 +268,16 @@ def evaluate(run: Run, data: SSLData, views: Views) -> dict:
     return result
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, views: Views, x: Tensor, y: Tensor, batch: int = 1000) -> float:
+def accuracy(model: nn.Module, views: Views, x: Tensor, y: Tensor) -> float:
     """Share of right predictions on samples without augmentation; the model must be in eval mode."""
+    return int((predictions(model, views, x) == y).sum()) / len(y)
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, views: Views, x: Tensor, batch: int = 1000) -> Tensor:
+    """(N,) int64: the most probable class of each sample, without augmentation; the model must be in eval mode."""
     with autocast(x.device):
-        right = sum(
-            (model(views.plain(xs)).argmax(dim=1) == ys).sum() for xs, ys in zip(x.split(batch), y.split(batch))
-        )
-    return int(right) / len(y)
+        return torch.cat([model(views.plain(part)).argmax(dim=1) for part in x.split(batch)])
 
 
 def measure_layer_benefit(run: Run, data: SSLData, views: Views, g: torch.Generator) -> list[dict]:

@@ -25,6 +25,8 @@ def test_separate_clouds_are_perfect():
 
 def test_no_structure_is_chance():
     g = np.random.default_rng(1)
+    q = cluster_quality(g.normal(size=(300, 64)), np.arange(300) % 10)
+    assert q["nearest_mean_accuracy"] < 0.17, "not helped by being part of one's own mean"
     q = cluster_quality(g.normal(size=(300, 5)), np.arange(300) % 3)
     assert abs(q["ari"]) < 0.05 and q["nmi"] < 0.05 and q["silhouette"] < 0.05 and q["kmeans_accuracy"] < 0.5
 
@@ -82,6 +84,34 @@ def test_drift():
     ],
 )
 def test_what_cannot_be_measured(z, y, told):
-    for f in (cluster_quality, scatter_ratio, lambda z, y: distance_to_center(z, y, np.ones((3, 2)))):
+    angle = lambda z, y: distance_to_center(z, y, np.ones((3, 2)))
+    for f in (cluster_quality, scatter_ratio) + ((angle,) if told not in ("one class", "too few") else ()):
         with pytest.raises(InputError, match=told):
             f(np.array(z), np.array(y))
+
+
+def test_leaving_oneself_out_by_hand():
+    z, y = clouds(8.0, n=5)
+    right = 0
+    for i in range(len(z)):
+        others = np.arange(len(z)) != i
+        means = [z[others & (y == c)].mean(axis=0) for c in range(3)]
+        right += np.argmin([np.linalg.norm(z[i] - m) for m in means]) == y[i]
+    assert cluster_quality(z, y)["nearest_mean_accuracy"] == pytest.approx(right / len(z))
+
+
+@pytest.mark.parametrize(
+    "y, W, told",
+    [
+        ([0, -1], np.eye(2), "labels from -1 to 0 do not fit 2 centres"),
+        ([0, 2], np.eye(2), "labels from 0 to 2 do not fit 2 centres"),
+        ([0.0, 1.0], np.eye(2), "whole numbers"),
+        ([0, 1], np.ones((2, 1)), "do not fit features"),
+        ([0, 1], np.full((2, 2), np.nan), "finite centres"),
+    ],
+)
+def test_centres_that_do_not_fit(y, W, told):
+    with pytest.raises(InputError, match=told):
+        distance_to_center(np.ones((2, 2)), np.array(y), W)
+    with pytest.raises(InputError, match="NaN"):
+        drift(np.ones((2, 2)), np.full((2, 2), np.nan))

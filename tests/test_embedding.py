@@ -1,5 +1,6 @@
 """Maps: one space, deterministic, cached, and clear about what cannot be mapped."""
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -125,7 +126,10 @@ def test_pca_does_not_import_umap():
 
 
 def test_without_umap(monkeypatch):
-    monkeypatch.setitem(sys.modules, "umap", None)
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(InputError, match="umap-learn is not installed.*pca"):
         embed(snapshots()[0])
 
@@ -137,6 +141,9 @@ def test_without_umap(monkeypatch):
         ([torch.full((30, 4), float("nan"))], {}, "30 of 30 points in snapshot 0 hold NaN"),
         ([torch.randn(30, 4), torch.randn(30, 5)], {}, "4, 5 features"),
         ([], {}, "at least one"),
+        ([torch.ones(30, 4)], {}, "all 30 points are the same"),
+        ([torch.randn(30, 4)], dict(seed=None), "seed=None"),
+        ([torch.randn(30, 4)], dict(seed=-1), "seed=-1"),
         ([torch.randn(30)], {}, "shape"),
         ([torch.randn(30, 1)], {}, "cannot be mapped"),
         ([torch.randn(30, 4)], dict(method="tsne"), "method='tsne' is unknown"),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from layermatch_lite import TrainConfig, load_data, plots, theory, train
+from layermatch_lite import InputError, TrainConfig, load_data, plots, theory, train
 from layermatch_lite.recording import load_recorded
 
 LAYERS = ["conv 1", "conv 2", "classifier"]
@@ -143,3 +143,33 @@ def test_empty_masks_are_left_out():
     spoilt = pd.concat([t, t.assign(empty=True, benefit=-99.0, alignment=-99.0)])
     assert plots.benefit_over({"a": t})[1] == plots.benefit_over({"a": spoilt})[1]
     assert plots.two_by_two(t)[1] == plots.two_by_two(spoilt)[1]
+
+
+def test_nothing_over_the_threshold_is_said():
+    t = benefit_table().assign(empty=True)
+    assert "b: nothing passed the threshold" in plots.benefit_over({"a": benefit_table(), "b": t})[1]
+    with pytest.raises(InputError, match="no measurement"):
+        plots.two_by_two(t)
+    z, y, q, W = toy()
+    assert "Of 24 features 0 carry a wrong" in plots.gradient_arrows(z, y, q, W, torch.zeros(24, dtype=torch.bool))[1]
+
+
+def test_drawing_does_not_touch_a_model():
+    model, data = points()
+    before = {k: v.clone() for k, v in model.train().state_dict().items()}
+    plots.decision_figure({"training": model}, data, 0.5)
+    assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_what_cannot_be_drawn():
+    r = load_recorded("digits_fixmatch")
+    with pytest.raises(InputError, match="2 snapshots need as many maps each, got .3."):
+        plots.maps_figure({"run": [r.features[0][:, :2]] * 3}, {"run": r}, (1, 20))
+    with pytest.raises(InputError, match="decision regions are drawn for points"):
+        plots.decision_figure({}, load_data("digits", 10), 0.5)
+    with pytest.raises(InputError, match="quantity='benefits' is unknown"):
+        plots.benefit_over({"a": benefit_table()}, quantity="benefits")
+    with pytest.raises(InputError, match="num_classes=11"):
+        plots.class_styles(11)
+    with pytest.raises(InputError, match="at least two seeds"):
+        plots.differences_figure({"p": {"row": [0.1]}})

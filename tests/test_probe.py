@@ -79,6 +79,7 @@ def test_every_quantity_equals_its_definition(example):
         row = rows[name]
         assert 0 < row["mask_rate"] < 1
         assert row["benefit"] == pytest.approx(float(pseudo_masked[k] @ true_masked[k] / true_masked[k].square().sum()))
+        assert row["cosine"] == pytest.approx(cos(pseudo_masked[k], true_masked[k]))
         assert row["alignment"] == pytest.approx(cos(pseudo_masked[k], true_all[k]))
         assert row["alignment_true_masked"] == pytest.approx(cos(true_masked[k], true_all[k]))
         assert row["alignment_pseudo_all"] == pytest.approx(cos(pseudo_all[k], true_all[k]))
@@ -250,6 +251,89 @@ def test_a_model_of_torchvision():
     assert list(layers(model, model.fc)) == ["conv 1", "layer 1", "layer 2", "layer 3", "layer 4", "classifier"]
 
 
+def test_names_do_not_depend_on_what_is_frozen():
+    parts = [
+        nn.Conv1d(1, 2, 3),
+        nn.BatchNorm1d(2),
+        nn.Conv1d(2, 2, 3),
+        nn.BatchNorm1d(2),
+        nn.Flatten(),
+        nn.Linear(8, C),
+    ]
+    model = nn.Sequential(*parts)
+    assert list(layers(model, parts[-1])) == ["conv 1", "conv 2", "classifier"]
+    parts[0].requires_grad_(False)
+    assert {k: len(v) for k, v in layers(model, parts[-1]).items()} == {"conv 1": 2, "conv 2": 4, "classifier": 2}
+    parts[1].requires_grad_(False)
+    assert list(layers(model, parts[-1])) == ["conv 2", "classifier"]
+
+
+def test_wrappers_are_opened_and_only_a_leaf_is_a_normalisation():
+    class ConvNormAct(nn.Sequential):
+        pass
+
+    inner = nn.Sequential(
+        ConvNormAct(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2)), ConvNormAct(nn.Conv1d(2, 2, 3), nn.ReLU())
+    )
+    model = nn.Sequential(nn.Sequential(nn.Sequential(inner)), nn.Flatten(), nn.Linear(72, C))
+    assert list(layers(model, model[-1])) == ["convnormact 1", "convnormact 2", "classifier"]
+
+
+def test_a_buffer_that_the_forward_replaces_is_restored(example):
+    class Averaging(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(40, dtype=torch.float64))
+            self.fc = nn.Linear(40, C)
+
+        def forward(self, x):
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean((0, 1))
+            return self.fc(x.flatten(1) - self.mean)
+
+    model = Averaging().double()
+    layer_benefit(**example | {"model": model})
+    assert (model.mean == 0).all()
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda e: {"threshold": 95}, "threshold=95 is not allowed"),
+        (lambda e: {"y_true": e["y_true"][:1]}, "have 40, 40 and .1,. entries"),
+        (lambda e: {"strong": e["strong"][:5]}, "have 40, 5 and"),
+        (lambda e: {"weak": e["weak"][:0], "strong": e["strong"][:0], "y_true": e["y_true"][:0]}, "at least one"),
+        (lambda e: {"y": e["y"][:3]}, "12 labelled samples and y is .3,."),
+        (lambda e: {"y_true": e["y_true"] - 1}, "y_true holds labels from -1 to 2; give whole numbers from 0 to 3"),
+        (lambda e: {"y": e["y"].double()}, "y holds labels"),
+        (lambda e: {"strong": e["strong"].index_fill(0, torch.tensor([3]), float("nan"))}, "outputs are NaN"),
+    ],
+)
+def test_input_that_cannot_be_measured(example, change, told):
+    with pytest.raises(InputError, match=told):
+        layer_benefit(**example | change(example))
+
+
+def test_one_output_is_no_classifier(example):
+    with pytest.raises(InputError, match="one output"):
+        layer_benefit(**example | {"model": nn.Sequential(nn.Flatten(), nn.Linear(40, 1)).double()})
+
+
+def test_it_works_where_gradients_are_off(example):
+    with torch.no_grad():
+        quiet = layer_benefit(**example | {"generator": None})
+    assert quiet.equals(layer_benefit(**example | {"generator": None}))
+
+
+def test_a_saturated_layer_is_flagged(example):
+    """Every confident sample is right, to the last bit: no gradient is left to compare with."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(40, C)).double()
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].bias.copy_(torch.tensor([1000.0, 0, 0, 0]))
+    (row,) = layer_benefit(**example | {"model": model, "y_true": torch.zeros(N, dtype=torch.long)}).to_dict("records")
+    assert row["mask_rate"] == 1 and row["norm_true"] == 0 and row["empty"]
+
+
 def test_the_librarys_own_names():
     model = WideResNet(10, 1, num_classes=3)
     assert list(layers(model, model.classifier)) == ["conv 1", "block 1", "block 2", "block 3", "classifier"]
@@ -271,6 +355,12 @@ def test_a_model_without_a_linear_last_layer(example, model):
 
 def test_benefit_under_noise(example):
     t = benefit_under_noise(**example | {"threshold": 0.0}, rates=(0.0, 0.5, 1.0), kinds=("uniform", "pair"))
+    turned = benefit_under_noise(
+        **example | {"threshold": 0.0}, rates=(0.0,), kinds=["0 1 0 0; 0 0 1 0; 0 0 0 1; 1 0 0 0"]
+    )
+    assert turned["benefit"].tolist() == t.query("kind == 'pair' and rate == 1")["benefit"].tolist(), (
+        "a matrix of one's own"
+    )
     assert len(t) == 6 * len(NAMES)
     clean = t[t["rate"] == 0]
     assert clean["benefit"].to_numpy() == pytest.approx(1) and (clean["wrong_rate"] == 0).all()
@@ -280,3 +370,11 @@ def test_benefit_under_noise(example):
     for wrong in (dict(rates=(1.2,)), dict(rates=(0.1,), kinds=("salt",))):
         with pytest.raises(InputError):
             benefit_under_noise(**example | {"rates": (0.0,)} | wrong)
+
+
+def test_the_rate_holds_among_the_samples_over_the_threshold(example):
+    """Also where errors gather at low confidence: half of the labels that count are wrong, in expectation."""
+    big = {k: torch.cat([example[k]] * 40) for k in ("weak", "strong", "y_true")}
+    for kind in ("uniform", "confusion", "low_confidence"):
+        t = benefit_under_noise(**example | big, rates=(0.5,), kinds=(kind,))
+        assert t["mask_rate"][0] < 0.9 and t["wrong_rate"][0] == pytest.approx(0.5, abs=0.08), kind

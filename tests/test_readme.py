@@ -80,6 +80,24 @@ def test_what_the_readme_says_of_the_inside_follows_from_the_intervals():
         assert sign(cut["classifier"]) == ("+" if setting.startswith("digits") else "0")
         for row in ("from conv 2", "from conv 1"):
             assert sign(cut[row]) == "-", row
+    for part in results["training"].values():
+        at = (
+            frame(part["under_noise"])
+            .query("step == 600 and rate == 0.5 and layer == 'classifier'")
+            .sort_values("seed")
+        )
+        own, alike = (list(at[at["kind"] == kind]["benefit"]) for kind in ("confusion", "uniform"))
+        assert sign([a - b for a, b in zip(own, alike)]) == "-"
+    for rows in results["centers"].values():
+        accuracy = evidence.accuracies(rows)
+        end = {
+            name: frame(row["clusters"]).query("step == 600").sort_values("seed")["nmi"] for name, row in rows.items()
+        }
+        assert sign(evidence.against(accuracy, "avg_clustering", "fixmatch")) == "0"
+        assert sign(evidence.against(accuracy, "labels from centers", "fixmatch")) == "0"
+        assert sign(evidence.against(end, "avg_clustering", "fixmatch")) == "0"
+        moved = frame(rows["layermatch"]["clusters"])
+        assert (moved["drift_W_bar"] < moved["drift_W"]).all(), "steadier"
     trained = evidence.accuracies(results["noise"])
     for kind in dict.fromkeys(row.split(", ")[1] for row in trained):
         assert sign(evidence.against(trained, f"layermatch, {kind}", f"fixmatch, {kind}")) == "0", kind
