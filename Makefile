@@ -52,7 +52,8 @@ figures: install
 	$(BIN)/python benchmarks/figures.py
 
 notebooks: install
-	$(BIN)/jupyter nbconvert --to notebook --execute --coalesce-streams --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
 
 bench: install
 	$(BIN)/python benchmarks/speed.py

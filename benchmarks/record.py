@@ -1,4 +1,4 @@
-"""Record the runs that come with the package (layermatch_lite/recorded/): about a minute on one core.
+"""Record the runs that come with the package (layermatch_lite/recorded/): about two minutes on one core.
 
     python benchmarks/record.py                (or: make recordings)
 
@@ -7,11 +7,14 @@ One label per class, where pseudo-labels are often wrong; seed 0, chosen before 
 
 from __future__ import annotations
 
+import torch
+
 from layermatch_lite import TrainConfig
 from layermatch_lite.recording import SHIPPED, record
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # sums come out the same only with as many threads
     for dataset in ("mnist1d", "digits"):
         for method in ("supervised", "fixmatch", "layermatch"):
             config = TrainConfig.preset("demo_cpu", dataset=dataset, num_labels=10, method=method, seed=0)

@@ -43,6 +43,7 @@ COMPARISONS = (
     ("layermatch", "fixmatch"),
     ("layermatch", "fixmatch, matched mask rate"),
     ("layermatch", "supervised"),
+    ("layermatch", "grad_relu"),  # added after the runs
 )
 
 

@@ -141,7 +141,9 @@ def run_demo(args: argparse.Namespace) -> int:
     print(report.as_text(outcomes))
     print(f"Figure: {picture}   Numbers: {numbers}")
     if config.dataset == "mnist1d":
-        print("Next, where it makes a difference: layermatch-lite demo --dataset digits --num-labels 10")
+        python = Path(sys.executable)
+        python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+        print(f"Next, where it makes a difference: {python} -m layermatch_lite demo --dataset digits --num-labels 10")
     return 0
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
@@ -63,14 +65,15 @@ def run_all(
     if workers is not None:
         check_range("workers", workers, 1, whole=True)
     context = process_context()
-    done, stop = context.Queue(), context.Event()
+    done, stop = context.Queue(), context.RawValue("b", False)  # without a lock, which a dying worker could take along
     workers = min(workers or usable_cores(), len(configs))
     outcomes: dict[int, Outcome] = {}
     with (
         ProcessPoolExecutor(workers, context, _start_worker, (done, stop)) as pool,
         tqdm(total=sum(c.steps for c in configs), desc=title, unit=" steps", disable=not progress) as bar,
     ):
-        futures = {pool.submit(_train_one, config, watch): i for i, config in enumerate(configs)}
+        with _interrupts_held_back():
+            futures = {pool.submit(_train_one, config, watch): i for i, config in enumerate(configs)}
         try:
             while len(outcomes) < len(configs):
                 for future in [f for f in futures if f.done()]:
@@ -84,7 +87,7 @@ def run_all(
         except BrokenProcessPool as error:
             raise InputError("a worker process died, perhaps for lack of memory; try fewer (--workers 1).") from error
         finally:
-            stop.set()
+            stop.value = True
             pool.shutdown(wait=False, cancel_futures=True)
     return [outcomes[i] for i in range(len(configs))]
 
@@ -98,9 +101,20 @@ def process_context() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _start_worker(done, stop) -> None:
-    import signal
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes that start inside never hear Ctrl-C, not even halfway through their start; this one hears it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+
+def _start_worker(done, stop) -> None:
     global _done, _stop
     _done, _stop = done, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and tells the workers
@@ -111,7 +125,7 @@ def _train_one(config: TrainConfig, watch: Callable | None) -> Outcome | None:
     told, seen, memory = 0, [], {}
     data = data_of(config)
     for run in train_steps(config, data):
-        if _stop.is_set():
+        if _stop.value:
             return None
         if watch is not None and (found := watch(run, data, memory)) is not None:
             seen.append(found)

@@ -118,17 +118,19 @@ def rows(kind: str | Tensor, rate: float, labels: Tensor, p: Tensor) -> Tensor:
         return low_confidence(labels, p, rate)
     if kind == "confusion":
         return confusion(labels, p, rate)[labels]
-    T = matrix(kind, rate, C)
-    if len(T) != C:
-        raise InputError(f"the noise matrix has {len(T)} classes, the network {C}; give a {C} x {C} one.")
-    return T.to(p.device, _exact(p).dtype)[labels]
+    return matrix(kind, rate, C).to(p.device, _exact(p).dtype)[labels]
 
 
 def matrix(kind: str | Tensor, rate: float, num_classes: int) -> Tensor:
     """The (C, C) matrix of a kind that has one: "uniform", "pair", or your own, as text or numbers (then rate is 0)."""
     if isinstance(kind, str) and kind in ("uniform", "pair"):
         return {"uniform": uniform, "pair": pair_flip}[kind](num_classes, rate)
-    return class_dependent(kind)
+    T = class_dependent(kind)
+    if len(T) != num_classes:
+        raise InputError(
+            f"the noise matrix is {len(T)} x {len(T)}, but there are {num_classes} classes; give one row and column each."
+        )
+    return T
 
 
 def corrupt(labels: Tensor, rows: Tensor, u: Tensor) -> Tensor:

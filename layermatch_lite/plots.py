@@ -403,7 +403,7 @@ def differences_figure(
         ax.axvline(0, color="black", linewidth=1.4)
         repeated = ax is not axes[0] and list(rows) == list(next(iter(differences.values())))
         ax.set_yticks(range(len(rows)), [] if repeated else list(rows), fontsize=12)
-        ax.invert_yaxis()
+        ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_xlabel(label, fontsize=12)
         ax.set_title(panel, fontsize=14)
         ax.grid(axis="x", alpha=0.3)
@@ -415,7 +415,7 @@ def differences_figure(
 # --- in the plane ----------------------------------------------------------------------------------------------------
 
 CLASS_STYLE = [("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#D55E00", "P"),
-               ("#F0E442", "X"), ("#555555", "<"), ("#8B4513", ">"), ("#000000", "*")]  # fmt: skip
+               ("#F0E442", "X"), ("#999933", "<"), ("#8B4513", ">"), ("#332288", "*")]  # fmt: skip
 
 
 def class_styles(num_classes: int) -> list[tuple]:
@@ -607,8 +607,8 @@ def maps_figure(
             rates.append(f"{wrong.sum() / max(1, r.mask[s].sum()):.0%} of {r.mask[s].sum()} at step {r.steps[s]}")
             for c, (color, _) in enumerate(class_styles(len(r.classes))):
                 own = r.y_true == c
-                ax.scatter(*p[own].T, s=42, color=color, marker=f"${c}$", linewidth=0.3)
-            ax.scatter(*p[wrong].T, s=80, facecolor="none", edgecolor="black", linewidth=0.8, alpha=0.6)
+                ax.scatter(*p[own].T, s=46, color=color, marker=f"${c}$", linewidth=0.3, zorder=2)
+            ax.scatter(*p[wrong].T, s=80, facecolor="none", edgecolor="black", linewidth=0.7, alpha=0.6, zorder=1)
             for (low, high), put in zip(limits, (ax.set_xlim, ax.set_ylim)):
                 margin = 0.04 * (high - low)
                 put(low - margin, high + margin)

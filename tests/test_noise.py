@@ -123,8 +123,9 @@ def test_a_matrix_as_text_or_numbers():
     assert torch.equal(T, class_dependent([[0.9, 0.1], [0.2, 0.8]]))
     labels = torch.tensor([0, 0, 1, 1])
     assert corrupt(labels, T[labels], torch.tensor([0.89, 0.91, 0.79, 0.81])).tolist() == [0, 1, 1, 0]
-    with pytest.raises(InputError, match="2 classes, the network 5"):
-        rows(T, 0.0, *network()[:2])
+    for wrong in (lambda: rows(T, 0.0, *network()[:2]), lambda: injected("0.9 0.1; 0.2 0.8", 0.0, 0, 50, 5)):
+        with pytest.raises(InputError, match="2 x 2, but there are 5 classes"):
+            wrong()
     with pytest.raises(InputError, match="do not fit"):
         corrupt(labels, T, torch.rand(4))
 

@@ -34,6 +34,7 @@ def test_a_notebook_keeps_the_house_rules(path):
     assert all(c.get("outputs") is not None and c.execution_count for c in notebook.cells if c.cell_type == "code"), (
         "with outputs"
     )
+    assert all(len(c.outputs) < 8 for c in notebook.cells if c.cell_type == "code"), "no page of progress lines"
     assert not errors(notebook) and path.stat().st_size < 1_000_000
 
 

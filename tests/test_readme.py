@@ -46,8 +46,9 @@ def test_what_the_readme_concludes_follows_from_the_intervals():
         assert bounds("digits, 10 labels", method, "fixmatch")[0] > 0, "wins clearly"
     assert bounds("digits, 10 labels", "layermatch", "fixmatch, matched mask rate")[0] > 0
     for setting in results["settings"]:
-        low, high = bounds(setting, "avg_clustering", "fixmatch")
-        assert low < 0 < high, "no gain"
+        for pair in (("avg_clustering", "fixmatch"), ("layermatch", "grad_relu")):
+            low, high = bounds(setting, *pair)
+            assert low < 0 < high, "no gain"
 
 
 def test_the_evidences_tables_and_pictures():
