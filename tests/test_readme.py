@@ -89,6 +89,14 @@ def test_what_the_readme_says_of_the_inside_follows_from_the_intervals():
         )
         own, alike = (list(at[at["kind"] == kind]["benefit"]) for kind in ("confusion", "uniform"))
         assert sign([a - b for a, b in zip(own, alike)]) == "-"
+    for setting in ("mnist1d, 10 labels", "digits, 10 labels"):  # said in notebook 03
+        at = frame(results["training"][setting]["under_noise"]).query(
+            "step == 600 and rate == 0.5 and layer == 'classifier'"
+        )
+        assert (
+            sum(late(measured[setting], "classifier")) / 10
+            < at.groupby("kind")["benefit"].mean()[["uniform", "pair"]].min()
+        )
     for rows in results["centers"].values():
         accuracy = evidence.accuracies(rows)
         end = {
