@@ -55,14 +55,15 @@ def two_by_two():
 
 
 def depth():
-    found = results("evidence")["depth"]
-    rows = {
-        s: {k: [a - b for a, b in zip(v, part["nothing"])] for k, v in part.items() if k != "nothing"}
-        for s, part in found.items()
-    }
-    return plots.differences_figure(
-        rows, "blocked - nothing blocked, test accuracy", "Where to cut the pseudo-label gradient"
-    )
+    """The gate, then cuts that move down from the classifier, then single layers."""
+    panels = {}
+    for setting, rows in results("evidence")["depth"].items():
+        cuts = [row for start in ("from", "only") for row in reversed(rows) if row.startswith(start)]
+        panels[setting] = {
+            row: [a - b for a, b in zip(rows[row], rows["nothing"])] for row in ("gate", "classifier", *cuts)
+        }
+    label = "blocked - nothing blocked, test accuracy"
+    return plots.differences_figure(panels, label, "Where to cut the pseudo-label gradient")
 
 
 def centers(setting: str = "digits, 10 labels"):

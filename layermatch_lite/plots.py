@@ -608,7 +608,7 @@ def maps_figure(
             for c, (color, _) in enumerate(class_styles(len(r.classes))):
                 own = r.y_true == c
                 ax.scatter(*p[own].T, s=46, color=color, marker=f"${c}$", linewidth=0.3, zorder=2)
-            ax.scatter(*p[wrong].T, s=80, facecolor="none", edgecolor="black", linewidth=0.7, alpha=0.6, zorder=1)
+            ax.scatter(*p[wrong].T, s=80, facecolor="none", edgecolor="black", linewidth=0.6, alpha=0.5, zorder=3)
             for (low, high), put in zip(limits, (ax.set_xlim, ax.set_ylim)):
                 margin = 0.04 * (high - low)
                 put(low - margin, high + margin)

@@ -161,6 +161,8 @@ def record(
 ) -> Recording:
     """Train and record. The run comes out exactly as `train` gives it: nothing here draws from its random streams.
 
+    Ctrl-C ends it early: the recording comes back with the snapshots so far.
+
     Args:
         config, data: as for `train`.
         snapshots: how many after the one before training, at most one per step, evenly spread; the last one is at the end.
@@ -180,14 +182,18 @@ def record(
     chosen = torch.randperm(pool, generator=generator(config.seed, "recorded sample"))[:sample].sort().values
     seen, taken = None, []
     with tqdm(total=config.steps, unit=" steps", disable=not progress, desc=f"recording {config.method}") as bar:
-        for run in train_steps(config, data):
-            if seen is None:
-                seen = data.to(run.environment["device"])
-                views = Views(seen)
-                g = generator(config.seed, "recorded benefit", seen.x_unlabelled.device)
-            if run.step in at:
-                taken.append(_snapshot(run, seen, views, chosen.to(seen.x_unlabelled.device), g))
-            bar.update(run.step - bar.n)
+        try:
+            for run in train_steps(config, data):
+                if seen is None:
+                    seen = data.to(run.environment["device"])
+                    views = Views(seen)
+                    g = generator(config.seed, "recorded benefit", seen.x_unlabelled.device)
+                if run.step in at:
+                    taken.append(_snapshot(run, seen, views, chosen.to(seen.x_unlabelled.device), g))
+                bar.update(run.step - bar.n)
+        except KeyboardInterrupt:
+            if not taken:
+                raise
     features, explained = reduce([t.pop("z") for t in taken], components)
     stack = lambda key, dtype: np.stack([t[key].cpu().numpy() for t in taken]).astype(dtype)
     return Recording(

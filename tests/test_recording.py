@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from layermatch_lite import InputError, TrainConfig, load_data, train
+from layermatch_lite import InputError, TrainConfig, load_data, train, train_steps
+from layermatch_lite import recording as recording_module
 from layermatch_lite.recording import Recording, list_recorded, load_recorded, record, reduce
 
 SMALL = dict(dataset="blobs", num_labels=4, steps=10, batch_size=8, device="cpu")
@@ -39,6 +40,20 @@ def test_what_it_holds(recording):
 def test_recording_does_not_change_the_run():
     config = TrainConfig(method="layermatch", **SMALL)
     assert record(config, snapshots=3, sample=20).history == train(config).history
+
+
+def test_ctrl_c_keeps_the_snapshots_so_far(monkeypatch, tmp_path):
+    def interrupted(config, data):
+        for run in train_steps(config, data):
+            yield run
+            if run.step == 7:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(recording_module, "train_steps", interrupted)
+    r = record(TrainConfig(method="fixmatch", **SMALL), snapshots=5, sample=20)
+    assert r.steps.tolist() == [0, 2, 4, 6]
+    r.save(tmp_path / "part.npz")
+    assert np.array_equal(Recording.load(tmp_path / "part.npz").labels, r.labels)
 
 
 def test_labels_are_those_of_the_model_at_that_step():
