@@ -6,6 +6,7 @@ import multiprocessing
 import queue
 import signal
 import statistics
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -72,9 +73,9 @@ def run_all(
         ProcessPoolExecutor(workers, context, _start_worker, (done, stop)) as pool,
         tqdm(total=sum(c.steps for c in configs), desc=title, unit=" steps", disable=not progress) as bar,
     ):
-        with _interrupts_held_back():
-            futures = {pool.submit(_train_one, config, watch): i for i, config in enumerate(configs)}
         try:
+            with _interrupts_held_back():
+                futures = {pool.submit(_train_one, config, watch): i for i, config in enumerate(configs)}
             while len(outcomes) < len(configs):
                 for future in [f for f in futures if f.done()]:
                     outcomes[futures.pop(future)] = future.result()
@@ -88,7 +89,7 @@ def run_all(
             raise InputError("a worker process died, perhaps for lack of memory; try fewer (--workers 1).") from error
         finally:
             stop.value = True
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # waits for workers that are still starting, too
     return [outcomes[i] for i in range(len(configs))]
 
 
@@ -103,15 +104,21 @@ def process_context() -> multiprocessing.context.BaseContext:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Processes that start inside never hear Ctrl-C, not even halfway through their start; this one hears it afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Ctrl-C waits until the end of the block, and processes that start inside never hear it: none is lost halfway through."""
+    here = threading.current_thread() is threading.main_thread()  # the only one that Python interrupts
+    masks = hasattr(signal, "pthread_sigmask")  # inherited by what starts inside; not on Windows
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(True)) if here else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if here:
+            signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: set by something that is not Python
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _start_worker(done, stop) -> None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,21 @@ def test_demo_prints_two_tables_and_draws_a_figure(tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_stops_a_demo_at_once(tmp_path):
+@pytest.mark.parametrize(
+    "moment", [r" 0/900000", r"[1-9]\d*/900000"], ids=["while the workers start", "while they train"]
+)
+def test_ctrl_c_stops_a_demo_at_once(tmp_path, moment):
     command = [sys.executable, "-m", "layermatch_lite", "demo", "--steps", "100000", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, bufsize=1, start_new_session=True)
+    heard = lambda: signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # as in a terminal, also where pytest runs in the background
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, bufsize=1, start_new_session=True, preexec_fn=heard
+    )
     seen = ""
-    while not re.search(r"[1-9]\d*/900000", seen):  # wait until the workers report steps
+    while not re.search(moment, seen):
         seen += process.stderr.read(1)
+    time.sleep(0.7)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err and "stopped" in err
