@@ -243,7 +243,12 @@ def main() -> None:
     results["seeds"] = list(SEEDS)
     for name in [args.only] if args.only else PARTS:
         results[name] = PARTS[name]()
-        results["about"][name] = {"seeds": list(SEEDS), "preset": "demo_cpu", **environment(torch.device("cpu"))}
+        results["about"][name] = {
+            "seeds": list(SEEDS),
+            "preset": "demo_cpu",
+            **environment(torch.device("cpu")),
+            "threads": 1,
+        }
         write_atomically(args.out, lambda f: f.write(json.dumps(results).encode()))
 
 
