@@ -10,7 +10,7 @@ help:
 	@echo "make lab        open JupyterLab in notebooks/"
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
 	@echo "make study      the comparison on fresh seeds behind the README (about 15 minutes)"
-	@echo "make evidence   the longer runs behind notebooks 03 to 07 (about 50 minutes)"
+	@echo "make evidence   the longer runs behind notebooks 01, 03, 04 and 05 (about 50 minutes)"
 	@echo "make recordings record the runs that come with the package (about two minutes)"
 	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes)"
 	@echo "make notebooks  run every notebook and keep its outputs"

@@ -1,4 +1,4 @@
-"""The longer runs behind notebooks 03, 04, 05 and 07: what happens inside, on ten fresh paired seeds.
+"""The longer runs behind notebooks 01, 03, 04 and 05: what happens inside, on ten fresh paired seeds.
 
     python benchmarks/evidence.py              train everything (about 50 minutes on two cores) and record it
     python benchmarks/evidence.py --only depth one part anew: training, noise, depth or centers
@@ -249,7 +249,7 @@ def main() -> None:
             **environment(torch.device("cpu")),
             "threads": 1,
         }
-        write_atomically(args.out, lambda f: f.write(json.dumps(results).encode()))
+        write_atomically(args.out, lambda f: f.write(json.dumps(results, allow_nan=False).encode()))
 
 
 if __name__ == "__main__":

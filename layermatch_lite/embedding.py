@@ -1,6 +1,6 @@
 """Maps of features: PCA at once, UMAP when it is done, all snapshots of a run in one space.
 
-All snapshots are embedded together, so a point that moves has moved in feature space, and one that stands still has not. UMAP
+All snapshots are embedded together, so a point can be followed through training; how far it went, a UMAP map does not tell. UMAP
 (McInnes et al. 2018) is imported only when used; with a fixed seed it runs on one thread and gives the same map every time
 on one machine. Maps are kept in the cache folder under a hash of everything they depend on.
 """
@@ -49,10 +49,10 @@ def embed(
     check_range("min_dist", min_dist, 0, 1)
     check_range("seed", seed, 0, 2**32 - 1, whole=True)
     parts = [_checked(z, i) for i, z in enumerate(snapshots)]
+    if not parts:
+        raise InputError("there are no snapshots to map; give at least one.")
     if len({p.shape[1] for p in parts}) != 1:
-        raise InputError(
-            f"snapshots have {', '.join(str(p.shape[1]) for p in parts)} features; give at least one, all of one D."
-        )
+        raise InputError(f"snapshots have {', '.join(str(p.shape[1]) for p in parts)} features; give all of one D.")
     z = np.concatenate(parts)
     if method == "umap" and len(z) <= n_neighbors:
         raise InputError(
@@ -102,12 +102,8 @@ def _cached_umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, pr
 
 
 def _umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress: bool) -> np.ndarray:
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise InputError(
-            "umap-learn is not installed; `python -m pip install umap-learn`, or use method='pca'."
-        ) from error
+    from umap import UMAP
+
     fit = UMAP(
         n_neighbors=n_neighbors,
         min_dist=min_dist,

@@ -496,10 +496,8 @@ def decision_figure(
     styles = class_styles(len(data.classes))
     parts = []
     for ax, (title, model) in zip(axes, models.items()):
-        regions, (labels, mask) = (
-            _predictions(model, views.plain(grid), threshold)[0],
-            _predictions(model, views.plain(u), threshold),
-        )
+        regions, _ = _predictions(model, views.plain(grid), threshold)
+        labels, mask = _predictions(model, views.plain(u), threshold)
         ax.contourf(
             xs,
             ys,
@@ -618,11 +616,7 @@ def maps_figure(
         row[0].set_ylabel(name, fontsize=15)  # beside its row, or beside its map where there is only one row
         parts.append(f"{name} {', '.join(rates)}")
     figure.suptitle(title, fontsize=15)
-    steps = ", ".join(str(recordings[name].steps[s]) for s in snapshots)
-    return (
-        figure,
-        f"Feature maps at steps {steps}; wrong pseudo-labels among those over the threshold: {'; '.join(parts)}.",
-    )
+    return figure, f"Feature maps; wrong among the pseudo-labels over the threshold: {'; '.join(parts)}."
 
 
 def confusion_figure(recording: Recording, snapshots: Sequence[int], title: str = "") -> tuple[Figure, str]:

@@ -290,9 +290,8 @@ def layers(model: nn.Module, classifier: nn.Linear) -> dict[str, list[nn.Paramet
             continue
         name = _spoken(path, part, counts)
         named[f"{name} ({path})" if name in named or name == "classifier" else name] = own
-    named = {
-        name: own for name, own in named.items() if own
-    }  # dropped last, so that names do not depend on what is frozen
+    # Dropped only now, so that names do not depend on what is frozen.
+    named = {name: own for name, own in named.items() if own}
     if last := [p for p in classifier.parameters() if p.requires_grad]:
         named["classifier"] = last
     if not named:

@@ -131,7 +131,7 @@ def verdict(values: Sequence[float], above: str, below: str, open_question: str)
 def columns(rows: Iterable[dict]) -> dict[str, dict]:
     """Records as columns for a small JSON file: numbers to four digits, and few different values as levels and codes."""
     rows = list(rows)
-    short = lambda v: float(f"{v:.4g}") if isinstance(v, float) else v
+    short = lambda v: v if not isinstance(v, float) else float(f"{v:.4g}") if v == v else None  # JSON knows no NaN
     packed = {}
     for key in rows[0]:
         values = [short(row[key]) for row in rows]

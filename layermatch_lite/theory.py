@@ -39,7 +39,7 @@ def split_classifier_gradient(
 ) -> tuple[Tensor, Tensor]:
     """dL_u/dW as clean + noise, each (C, D): the gradient the true labels would give, and (1/N) sum_i a_i (e_y - e_q) z_i^T.
 
-    The noise part does not depend on p: it stays as large when the network has learnt everything else.
+    The noise does not depend on p; but as p approaches a wrong e_q, the clean part becomes its opposite and the sum vanishes.
     """
     wrong = (F.one_hot(y_true, p.shape[1]) - F.one_hot(labels, p.shape[1])).to(z.dtype) / len(p)
     noise = (wrong if mask is None else wrong * mask.unsqueeze(1)).T @ z
