@@ -3,11 +3,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo lab test test-fast study evidence recordings figures notebooks bench lint clean
+.PHONY: help install demo lab classroom test test-fast study evidence recordings figures notebooks bench lint clean
 
 help:
 	@echo "make demo       train three methods, print two tables, draw a figure (about a minute)"
 	@echo "make lab        open JupyterLab in notebooks/"
+	@echo "make classroom  the interactive labs as a page for a projector"
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
 	@echo "make study      the comparison on fresh seeds behind the README (about 15 minutes)"
 	@echo "make evidence   the longer runs behind notebooks 01, 03, 04 and 05 (about 50 minutes)"
@@ -32,6 +33,12 @@ demo: install
 
 lab: install
 	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb
+
+# Binds to this machine alone; everything it shows comes from this machine, too.
+classroom: install
+	@$(BIN)/python -m layermatch_lite doctor --warm
+	@echo "Opening the classroom; stop it with Ctrl-C."
+	JUPYTER_PATH=layermatch_lite/labs $(BIN)/voila notebooks/09_classroom.ipynb --template=classroom --Voila.ip=127.0.0.1
 
 test: install
 	$(BIN)/python -m pytest

@@ -24,6 +24,8 @@ PACKAGES = (
     "seaborn",
     "ipywidgets",
     "jupyterlab",
+    "anywidget",
+    "voila",
     "umap-learn",
     "tqdm",
 )
@@ -126,7 +128,12 @@ def _widgets() -> tuple[bool, str, str, str]:
 
 def warm() -> None:
     """Do once, now, everything that is slow the first time: numba's compilation, fonts, decoding."""
-    for what, job in (("data", _warm_data), ("fonts and figures", _warm_figures), ("UMAP maps", _warm_umap)):
+    for what, job in (
+        ("data", _warm_data),
+        ("fonts and figures", _warm_figures),
+        ("UMAP maps", _warm_umap),
+        ("labs", _warm_labs),
+    ):
         start = time.perf_counter()
         print(f"warming {what} ...", end=" ", flush=True)
         try:
@@ -162,3 +169,16 @@ def _warm_umap() -> None:
 
     for method in ("supervised", "fixmatch", "layermatch"):
         embed([load_recorded(f"digits_{method}").features[s] for s in (1, 6, 20)])
+
+
+def _warm_labs() -> None:
+    """The networks of the noise lab and the whole-run map of the time machine, as the labs start."""
+    from .labs.noise import NoiseBench, NoiseState
+    from .labs.timemachine import TimeMachineBench, TimeMachineState
+
+    noise, time_machine = NoiseBench(), TimeMachineBench()
+    wanted = [(noise, NoiseState(labels=n)) for n in (10, 20, 40)] + [(time_machine, TimeMachineState(map="umap"))]
+    for bench, state in wanted:
+        if bench.missing(state) is not None:
+            for _ in bench.prepare(state):
+                pass

@@ -80,7 +80,13 @@ def _pca(z: np.ndarray) -> np.ndarray:
     return PCA(2, svd_solver="full").fit_transform(z.astype(np.float64)).astype(np.float32)
 
 
-def _cached_umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress: bool) -> np.ndarray:
+def is_cached(snapshots: Sequence, *, n_neighbors: int = 15, min_dist: float = 0.1, seed: int = 0) -> bool:
+    """Would `embed` find the UMAP map of these snapshots in the cache?"""
+    z = np.concatenate([_checked(z, i) for i, z in enumerate(snapshots)])
+    return _read(_cache_file(z, n_neighbors, min_dist, seed), len(z)) is not None
+
+
+def _cache_file(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int) -> Path:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -90,7 +96,11 @@ def _cached_umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, pr
             "umap-learn is not installed; `python -m pip install umap-learn`, or use method='pca'."
         ) from error
     key = hashlib.sha256(repr(settings).encode() + np.ascontiguousarray(z).tobytes()).hexdigest()[:32]
-    cache = cache_dir() / "maps" / f"{key}.npz"
+    return cache_dir() / "maps" / f"{key}.npz"
+
+
+def _cached_umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress: bool) -> np.ndarray:
+    cache = _cache_file(z, n_neighbors, min_dist, seed)
     points = _read(cache, len(z))
     if points is None:
         points = _umap(z, n_neighbors, min_dist, seed, progress)

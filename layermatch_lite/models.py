@@ -10,6 +10,7 @@ The top-level children are the layers that tables and figures name: conv1, conv2
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -32,18 +33,27 @@ def _layer(linear_map: nn.Module, norm: nn.Module) -> nn.Sequential:
 
 
 class MLP(Classifier):
-    """For points: (N, in_features) float through two hidden layers. D = hidden."""
+    """For points: (N, in_features) float through two hidden layers. D = hidden.
 
-    def __init__(self, in_features: int = 2, hidden: int = 64, num_classes: int = 2, bn_momentum: float = 0.1):
+    With `plane` a third layer brings the features down to D = 2, so that they and the centres can be drawn as they are.
+    """
+
+    def __init__(
+        self, in_features: int = 2, hidden: int = 64, num_classes: int = 2, bn_momentum: float = 0.1, plane: bool = False
+    ):
         super().__init__()
         check_range("num_classes", num_classes, 2, whole=True)
         self.fc1 = _layer(nn.Linear(in_features, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=bn_momentum))
         self.fc2 = _layer(nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=bn_momentum))
-        self.classifier = nn.Linear(hidden, num_classes)
+        D = 2 if plane else hidden
+        # No activation after it: centres may lie in every direction.
+        self.fc3 = nn.Sequential(nn.Linear(hidden, D, bias=False), nn.BatchNorm1d(D, momentum=bn_momentum)) if plane else None
+        self.classifier = nn.Linear(D, num_classes)
         init_weights(self)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.fc2(self.fc1(x))
+        z = self.fc2(self.fc1(x))
+        return z if self.fc3 is None else self.fc3(z)
 
 
 class SmallCNN1d(Classifier):
@@ -177,7 +187,7 @@ def build_model(
     """The model that a setting names, with weights drawn from `generator` and no trace in the global one.
 
     Args:
-        name: "auto" (by the shape of a sample), "mlp", "small_cnn_1d", "small_cnn", or "wrn-DEPTH-WIDTH".
+        name: "auto" (by the shape of a sample), "mlp", "mlp_plane" (features in the plane), "small_cnn_1d", "small_cnn", or "wrn-DEPTH-WIDTH".
         sample_shape: shape of one sample: (2,) a point, (1, 40) a signal, (3, 32, 32) an image.
     """
     dims = len(sample_shape)
@@ -186,15 +196,15 @@ def build_model(
         name = by_dims[dims]
     wrn = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
     if not wrn:
-        check_choice("model", name, ("auto", *by_dims.values(), "wrn-28-2"))
-    if (dims != 3) if wrn else (name != by_dims[dims]):
+        check_choice("model", name, ("auto", *by_dims.values(), "mlp_plane", "wrn-28-2"))
+    if (dims != 3) if wrn else (name.removesuffix("_plane") != by_dims[dims]):
         raise InputError(f"model={name!r} does not fit samples of shape {tuple(sample_shape)}; use model='auto'.")
     channels = sample_shape[0]
     with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator; leave it as it was
         if wrn:
             model = WideResNet(int(wrn[1]), int(wrn[2]), num_classes, bn_momentum, channels)
         else:
-            make = {"mlp": MLP, "small_cnn_1d": SmallCNN1d, "small_cnn": SmallCNN}[name]
+            make = {"mlp": MLP, "mlp_plane": partial(MLP, plane=True), "small_cnn_1d": SmallCNN1d, "small_cnn": SmallCNN}[name]
             model = make(channels, num_classes=num_classes, bn_momentum=bn_momentum)
     init_weights(model, generator)
     return model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -172,28 +172,50 @@ def record(
     """
     from tqdm import tqdm
 
+    if data is None:
+        data = data_of(config, progress)
+    work = record_steps(config, data, snapshots=snapshots, sample=sample, components=components)
+    with tqdm(total=config.steps, unit=" steps", disable=not progress, desc=f"recording {config.method}") as bar:
+        try:
+            while True:
+                try:
+                    bar.update(next(work).step - bar.n)
+                except KeyboardInterrupt:
+                    work.throw(KeyboardInterrupt)  # outside a step; inside of one it has been caught already
+        except StopIteration as end:
+            return end.value
+
+
+def record_steps(
+    config: TrainConfig,
+    data: SSLData | None = None,
+    *,
+    snapshots: int = 20,
+    sample: int = 400,
+    components: int = 16,
+) -> Generator[Run, None, Recording]:
+    """`record` step by step, for whoever wants to watch or stop it: yields as `train_steps`, and returns the recording."""
     for name, value in (("sample", sample), ("components", components)):
         check_range(name, value, 1, whole=True)
     if data is None:
-        data = data_of(config, progress)
+        data = data_of(config)
     check_range("snapshots", snapshots, 1, config.steps, whole=True)
     at = {round(config.steps * k / snapshots) for k in range(snapshots + 1)}
     pool = len(data.x_unlabelled)
     chosen = torch.randperm(pool, generator=generator(config.seed, "recorded sample"))[:sample].sort().values
     seen, taken = None, []
-    with tqdm(total=config.steps, unit=" steps", disable=not progress, desc=f"recording {config.method}") as bar:
-        try:
-            for run in train_steps(config, data):
-                if seen is None:
-                    seen = data.to(run.environment["device"])
-                    views = Views(seen)
-                    g = generator(config.seed, "recorded benefit", seen.x_unlabelled.device)
-                if run.step in at:
-                    taken.append(_snapshot(run, seen, views, chosen.to(seen.x_unlabelled.device), g))
-                bar.update(run.step - bar.n)
-        except KeyboardInterrupt:
-            if not taken:
-                raise
+    try:
+        for run in train_steps(config, data):
+            if seen is None:
+                seen = data.to(run.environment["device"])
+                views = Views(seen)
+                g = generator(config.seed, "recorded benefit", seen.x_unlabelled.device)
+            if run.step in at:
+                taken.append(_snapshot(run, seen, views, chosen.to(seen.x_unlabelled.device), g))
+            yield run
+    except KeyboardInterrupt:
+        if not taken:
+            raise
     features, explained = reduce([t.pop("z") for t in taken], components)
     stack = lambda key, dtype: np.stack([t[key].cpu().numpy() for t in taken]).astype(dtype)
     return Recording(

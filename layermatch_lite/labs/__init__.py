@@ -1,0 +1,18 @@
+"""Labs: five things to move, one line each in a notebook.
+
+    from layermatch_lite.labs import NoiseLab
+    NoiseLab()
+
+What a lab computes and draws stands in a module that knows nothing of widgets (`noise`, `decision`, `training`, `timemachine`,
+`threshold`); `frame` puts it on the screen, `views` adds each lab's own buttons.
+"""
+
+try:
+    import anywidget  # noqa: F401
+    import ipywidgets  # noqa: F401
+except ImportError as error:
+    raise ImportError("the labs need ipywidgets and anywidget: python -m pip install -c constraints.txt -e .") from error
+
+from .views import DecisionLab, NoiseLab, ThresholdLab, TimeMachine, TrainingLab, classroom
+
+__all__ = ["DecisionLab", "NoiseLab", "ThresholdLab", "TimeMachine", "TrainingLab", "classroom"]

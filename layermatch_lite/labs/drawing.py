@@ -1,0 +1,65 @@
+"""Pictures that are drawn many times a second: the fixed part once, then only what moves. No pyplot, no open figures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 1180, 460  # pixels of a lab's picture; it scales down with the window
+
+
+class Look(NamedTuple):
+    """What a lab shows for one state."""
+
+    png: bytes
+    alt: str  # one or two sentences made from the plotted data, for people who do not see the picture
+    reading: str  # two sentences: what is to be seen
+
+
+class Canvas:
+    """A figure that is drawn again and again. Labels and legends are drawn once, `moving` artists every time."""
+
+    def __init__(self, width: int = WIDTH, height: int = HEIGHT):
+        self.figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+        self._agg = FigureCanvasAgg(self.figure)
+        self._fixed = None
+        self.moving: list[Artist] = []
+
+    def move(self, *artists: Artist | Iterable) -> None:
+        """These artists are drawn every time, in this order, over everything fixed."""
+        for a in artists:
+            if isinstance(a, Artist):
+                a.set_animated(True)
+                self.moving.append(a)
+            else:
+                self.move(*a)
+
+    def png(self) -> bytes:
+        """The figure as it is now."""
+        from PIL import Image
+
+        if self._fixed is None:
+            self._agg.draw()
+            self._fixed = self._agg.copy_from_bbox(self.figure.bbox)
+        self._agg.restore_region(self._fixed)
+        for artist in self.moving:
+            if artist.get_visible():
+                self.figure.draw_artist(artist)
+        buffer = io.BytesIO()
+        pixels = np.ascontiguousarray(np.asarray(self._agg.buffer_rgba())[..., :3])
+        Image.fromarray(pixels).save(buffer, format="png", compress_level=1)
+        return buffer.getvalue()
+
+
+def grow(bars, heights, bottoms=None) -> None:
+    """Set the heights of a bar container, and where each bar starts."""
+    for i, (bar, height) in enumerate(zip(bars, heights)):
+        bar.set_height(height)
+        if bottoms is not None:
+            bar.set_y(bottoms[i])

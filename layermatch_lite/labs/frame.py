@@ -1,0 +1,239 @@
+"""The frame that every lab shares: controls, picture, reading, progress, errors, Reset and the lesson link.
+
+A lab is a bench, which knows nothing of widgets, in this frame. A bench has
+
+    title, question      what stands above it
+    State                its settings (`state.LabState`)
+    missing(state)       what this state needs and is slow to get, as a key, or None where all is at hand
+    prepare(state)       an iterator that gets it, yielding (share done, what is being done)
+    look(state)          the picture, its alt text and the reading (`drawing.Look`), in milliseconds
+"""
+
+from __future__ import annotations
+
+import html
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import anywidget
+import ipywidgets as widgets
+import traitlets
+
+from ..errors import InputError
+from .background import Worker
+from .drawing import HEIGHT, WIDTH
+from .state import Control, LabState
+
+
+class Picture(anywidget.AnyWidget):
+    """An image whose alt text follows it, and which can be clicked. Core ipywidgets has neither."""
+
+    _esm = Path(__file__).with_name("picture.js")
+    _css = Path(__file__).with_name("lab.css")
+    png = traitlets.Bytes().tag(sync=True)
+    alt = traitlets.Unicode("").tag(sync=True)
+    width = traitlets.Int(WIDTH).tag(sync=True)
+    height = traitlets.Int(HEIGHT).tag(sync=True)
+    clickable = traitlets.Bool(False).tag(sync=True)
+    clicked = traitlets.List(traitlets.Float()).tag(sync=True)  # x and y from the left top, in [0, 1]; number of the click
+
+
+class Lab(widgets.VBox):
+    """A bench on the screen. Give a lesson link, or settings by name; `Lab.state` is what is shown."""
+
+    def __init__(self, bench, link: str | None = None, **settings):
+        self.bench, self._lock, self._syncing = bench, threading.RLock(), False
+        self.worker, self._preparing = Worker(), None
+        self.start_state = bench.State.from_link(link) if link else bench.State()
+        if settings:
+            self.start_state = self.start_state.but(**settings)
+        self.state = self._drawn = self.start_state
+        self.controls = {name: _widget(name, c, getattr(self.state, name)) for name, c in bench.State.controls().items()}
+        for name, widget in self.controls.items():
+            widget.observe(self._moved, "value")
+        self.picture = Picture()
+        self.reading, self.error = widgets.HTML(), widgets.HTML(layout={"display": "none"})
+        self.progress = widgets.FloatProgress(max=1, layout={"width": "260px"})
+        self.doing = widgets.Label()
+        self.cancel = self.button("Cancel", lambda: self.worker.stop())
+        self.waiting = widgets.HBox([self.progress, self.doing, self.cancel], layout={"display": "none"})
+        self.link = widgets.Text(
+            description="lesson link", continuous_update=False, style={"description_width": "90px"},
+            layout={"flex": "1 1 400px"},
+        )  # fmt: skip
+        self.link.observe(lambda change: self._linked(), "value")
+        foot = widgets.HBox([self.button("Reset", self.reset), self.link], layout={"flex_flow": "row wrap"})
+        rows = (self.title(), self.panel(), self.waiting, self.error, self.reading, self.picture, foot)
+        super().__init__([row for row in rows if row is not None])
+        self.add_class("lml-lab")
+        self._prepare_now()
+        self.set(self.state)
+
+    # --- what a lab may change -------------------------------------------------------------------------------------------
+
+    def title(self) -> widgets.Widget:
+        told = f"{html.escape(self.bench.title)} <span>{html.escape(self.bench.question)}</span>"
+        return widgets.HTML(f'<div class="lml-title" role="heading" aria-level="3">{told}</div>')
+
+    def panel(self) -> widgets.Widget:
+        """The controls; a lab with buttons puts them here, too."""
+        box = widgets.Box(list(self.controls.values()))
+        box.add_class("lml-controls")
+        return box
+
+    # --- what happens ----------------------------------------------------------------------------------------------------
+
+    def set(self, state: LabState) -> None:
+        """Show another state; what is slow is prepared in the background first."""
+        with self._lock:
+            self.state = state
+            self.show_state()
+            missing = self.bench.missing(state)
+            if missing is None:
+                self.draw()
+            elif not (self.worker.running and self._preparing == missing):
+                self._prepare(missing)
+
+    def change(self, **settings) -> None:
+        """A control has been moved."""
+        self.set(self.state.but(**settings))
+
+    def reset(self) -> None:
+        """Back to where the lab started."""
+        self.set(self.start_state)
+
+    def draw(self) -> None:
+        """Look at the state and show what is seen."""
+        with self._lock:
+            look = self.bench.look(self.state)
+            self._drawn = self.state
+            with self.picture.hold_sync():
+                self.picture.png, self.picture.alt = look.png, look.alt
+            self.reading.value = f'<div class="lml-reading" role="status">{html.escape(look.reading)}</div>'
+
+    def show_state(self) -> None:
+        """Bring the controls and the link in line with the state."""
+        self._syncing = True
+        try:
+            for name, control in self.controls.items():
+                value = getattr(self.state, name)
+                if isinstance(control, widgets.Dropdown) and value not in control.options:
+                    control.options = (*control.options, value)  # a file of one's own beside those that come with the package
+                if control.value != value:
+                    control.value = value
+            self.link.value = self.state.link()
+        finally:
+            self._syncing = False
+
+    def button(self, label: str, action: Callable[[], None], **settings) -> widgets.Button:
+        """A button whose errors are seen."""
+        b = widgets.Button(description=label, **settings)
+        b.on_click(lambda _: self.guarded(action))
+        return b
+
+    def guarded(self, action: Callable, *arguments) -> None:
+        """Do something on behalf of a person: whatever goes wrong stands in the panel, and the state before is kept."""
+        with self._lock:
+            before = self.state
+            try:
+                self.say("")
+                action(*arguments)
+            except Exception as error:  # a callback's error would be seen by nobody
+                self.fault(error)
+                self.state = before
+                self.show_state()
+
+    def fault(self, error: BaseException) -> None:
+        """Show an error. What a person can mend is said in one sentence, anything else with its traceback."""
+        if isinstance(error, InputError):
+            self.say(html.escape(str(error)))
+            return
+        lines = "".join(traceback.format_exception(error))
+        self.say(
+            f"<b>{html.escape(type(error).__name__)}: {html.escape(str(error))}</b><br>The lab keeps its last state; press "
+            f"Reset to start over.<details><summary>details</summary><pre>{html.escape(lines)}</pre></details>"
+        )
+
+    def say(self, message: str) -> None:
+        self.error.value = f'<div class="lml-error" role="alert">{message}</div>' if message else ""
+        self.error.layout.display = "flex" if message else "none"
+
+    def _moved(self, change) -> None:
+        if not self._syncing:
+            name = next(n for n, w in self.controls.items() if w is change["owner"])
+            self.guarded(lambda: self.change(**{name: change["new"]}))
+
+    def _linked(self) -> None:
+        if not self._syncing:
+            self.guarded(lambda: self.set(self.bench.State.from_link(self.link.value)))
+
+    # --- slow things -----------------------------------------------------------------------------------------------------
+
+    def _prepare_now(self) -> None:
+        """In the cell that makes the lab, where a progress bar is at home and Ctrl-C works."""
+        from tqdm import tqdm
+
+        if self.bench.missing(self.state) is None:
+            return
+        with tqdm(total=100, bar_format="{desc}: {percentage:.0f}% |{bar}| {elapsed}", leave=False) as bar:
+            for share, doing in self.bench.prepare(self.state):
+                bar.set_description_str(f"{doing} (once)", refresh=False)
+                bar.update(100 * share - bar.n)
+
+    def _prepare(self, missing: object) -> None:
+        """In the background, while the last picture stays."""
+        self._preparing = missing
+
+        def show(item: tuple[float, str]) -> None:
+            self.progress.value, self.doing.value = item[0], f"{item[1]} (once) …"
+
+        def done(error: BaseException | None, stopped: bool) -> None:
+            with self._lock:
+                if self._preparing != missing:
+                    return  # something else is wanted by now, and is on its way
+                self._preparing, self.waiting.layout.display = None, "none"
+                if error is None and not stopped:
+                    self.guarded(self.set, self.state)
+                    return
+                self.state = self._drawn
+                self.show_state()
+                self.fault(error) if error else self.say("Stopped: this is the state before.")
+
+        self.doing.value, self.progress.value = "preparing …", 0
+        self.waiting.layout.display = "flex"
+        self.worker.start(self.bench.prepare(self.state), show, done)
+
+    # --- where there are no widgets ----------------------------------------------------------------------------------------
+
+    def _repr_mimebundle_(self, **kwargs):
+        """The live lab, and its picture for a reader of a saved notebook."""
+        data = super()._repr_mimebundle_(**kwargs)
+        live = data[0] if isinstance(data, tuple) else data
+        if live is None or not self.picture.png:
+            return data
+        return {**live, "text/plain": self.picture.alt, "image/png": self.picture.png}, {"image/png": {"alt": self.picture.alt}}
+
+    def close(self) -> None:
+        self.worker.stop()
+        super().close()
+
+
+def _widget(name: str, control: Control, value) -> widgets.Widget:
+    """The control that fits a setting: buttons or a list for a choice, a slider or a box for a number."""
+    style = {"description_width": "initial"}
+    if control.options:
+        short = len(control.options) <= 4
+        kind = widgets.ToggleButtons if short else widgets.Dropdown
+        if short:
+            style |= {"button_width": "auto"}
+        layout = {"width": "auto"}
+        return kind(options=control.options, value=value, description=control.label, style=style, layout=layout)
+    bounds = {"min": control.low, "max": control.high, "step": control.step}
+    common = {"value": value, "description": control.label, "style": style}
+    if isinstance(value, float):
+        return widgets.FloatSlider(**bounds, **common, readout_format=".2f", layout={"width": "330px"})
+    if control.high - control.low > 500:
+        return widgets.BoundedIntText(**bounds, **common, layout={"width": "150px"})
+    return widgets.IntSlider(**bounds, **common, layout={"width": "330px"})

@@ -1,0 +1,34 @@
+// A PNG with an alt text that follows it, and clicks as shares of its width and height.
+function render({ model, el }) {
+  const img = document.createElement("img");
+  img.className = "lml-picture";
+  img.decoding = "sync"; // the old picture stays until the new one is there: no flicker
+  let url = null;
+  const draw = () => {
+    const next = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
+    img.alt = model.get("alt");
+    img.src = next;
+    if (url) URL.revokeObjectURL(url);
+    url = next;
+  };
+  const size = () => {
+    img.width = model.get("width");
+    img.height = model.get("height");
+    img.classList.toggle("lml-clickable", model.get("clickable"));
+  };
+  let clicks = 0;
+  img.addEventListener("click", (event) => {
+    if (!model.get("clickable")) return;
+    const box = img.getBoundingClientRect();
+    clicks += 1; // two clicks on one place are two events
+    model.set("clicked", [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height, clicks]);
+    model.save_changes();
+  });
+  model.on("change:png change:alt", draw);
+  model.on("change:width change:height change:clickable", size);
+  size();
+  draw();
+  el.appendChild(img);
+  return () => { if (url) URL.revokeObjectURL(url); };
+}
+export default { render };

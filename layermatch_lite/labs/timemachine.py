@@ -1,0 +1,267 @@
+"""Time machine, without its widgets: scrub through a recorded run, and follow one sample to where it went wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data import EMBEDDED
+from ..embedding import embed, is_cached
+from ..errors import InputError
+from ..plots import class_styles
+from ..recording import Recording
+from ..training import data_of
+from . import recorded
+from .drawing import Canvas, Look
+from .state import LabState, choice, number
+
+NEIGHBORS = 10
+
+
+@dataclass(frozen=True)
+class TimeMachineState(LabState):
+    """Which run, which moment, which sample, and how the features are mapped."""
+
+    lab = "time"
+
+    run: str = choice("digits_fixmatch", "run", recorded.RUNS, open=True)
+    seed: int = number(0, "seed", 0, 99_999, 1)
+    snapshot: int = number(6, "snapshot", 0, 20, 1)
+    sample: int = number(0, "sample", 0, 399, 1)
+    map: str = choice("pca", "map", ("pca", "umap"))
+
+
+class History(NamedTuple):
+    """One sample through a run of S snapshots."""
+
+    y: int  # its true class
+    labels: np.ndarray  # (S,) pseudo-labels
+    confidence: np.ndarray  # (S,)
+    mask: np.ndarray  # (S,) over tau?
+    company: np.ndarray  # (S,) share of its nearest neighbours in feature space that carry its pseudo-label
+    fell: int | None  # first snapshot from which on it is wrong over tau up to the end; None if it is not at the end
+
+
+def history(r: Recording, i: int) -> History:
+    """Sample i (its place in the recording) through time; neighbours are the ten nearest in the recorded features."""
+    labels, mask = r.labels[:, i].astype(int), r.mask[:, i]
+    z = r.features.astype(np.float32)
+    distance = ((z - z[:, i : i + 1]) ** 2).sum(axis=2)
+    distance[:, i] = np.inf
+    near = np.argpartition(distance, NEIGHBORS, axis=1)[:, :NEIGHBORS]
+    company = (np.take_along_axis(r.labels, near, axis=1) == labels[:, None]).mean(axis=1)
+    lost = mask & (labels != r.y_true[i])
+    fell = None
+    for s in range(len(lost) - 1, -1, -1):
+        if not lost[s]:
+            break
+        fell = s
+    return History(int(r.y_true[i]), labels, r.confidence[:, i].astype(float), mask, company, fell)
+
+
+def next_wrong(r: Recording, s: int, i: int) -> int:
+    """The next sample after i (and around again) whose pseudo-label is over tau and wrong at snapshot s."""
+    wrong = np.flatnonzero(r.mask[s] & ~r.right[s])
+    if not len(wrong):
+        raise InputError(f"no pseudo-label over τ is wrong at snapshot {s} (step {r.steps[s]}); choose another snapshot.")
+    later = wrong[wrong > i]
+    return int(later[0] if len(later) else wrong[0])
+
+
+def maps(r: Recording, method: str) -> list[np.ndarray]:
+    """All snapshots in one plane, (N, 2) each. UMAP's is kept in the cache folder."""
+    return embed(list(r.features), method)
+
+
+def tell(r: Recording, s: int, i: int, h: History) -> str:
+    """The reading: what the moment shows, and what became of the sample."""
+    over, wrong = int(r.mask[s].sum()), int((r.mask[s] & ~r.right[s]).sum())
+    name = lambda c: r.classes[c]
+    first = f"Step {r.steps[s]}: {over} of {len(r.y_true)} pseudo-labels are over τ = {r.config.threshold:g}, {wrong} of them wrong."
+    state = "over τ" if h.mask[s] else "below τ"
+    now = f"Sample {i} is a {name(h.y)}, now called {name(h.labels[s])} with confidence {h.confidence[s]:.2f} ({state})"
+    if h.fell is not None:
+        f = h.fell
+        return (
+            f"{first} {now}; it went wrong for good at step {r.steps[f]} as a {name(h.labels[f])}, when {h.company[f]:.0%} of its "
+            f"{NEIGHBORS} nearest neighbours were called so, too."
+        )
+    if h.labels[-1] != h.y:
+        return f"{first} {now}; it ends as a {name(h.labels[-1])}, wrong but below τ, so it misleads no one."
+    changes = int((np.diff(h.labels) != 0).sum())
+    return f"{first} {now}; it ends right, after {changes} change{'s' * (changes != 1)} of mind."
+
+
+class TimeMachineBench:
+    """See `frame` for what a bench is."""
+
+    title, question = "Time machine", "When did it go wrong, and why?"
+    State = TimeMachineState
+
+    def __init__(self):
+        self._picture = self._of = None
+
+    def missing(self, state: TimeMachineState) -> tuple | None:
+        if (run := recorded.missing(state.run, state.seed)) is not None:
+            return run
+        r = recorded.load(state.run, state.seed)
+        if state.map == "umap" and not is_cached(list(r.features)):
+            return ("map", state.run, state.seed)
+        return None
+
+    def prepare(self, state: TimeMachineState) -> Iterator[tuple[float, str]]:
+        if recorded.missing(state.run, state.seed) is not None:
+            yield from recorded.record(state.run, state.seed)
+        if state.map == "umap" and self.missing(state) is not None:
+            yield from fit_umap(state.run, state.seed)
+
+    def look(self, state: TimeMachineState) -> Look:
+        r = recorded.load(state.run, state.seed)
+        s, i = min(state.snapshot, len(r.steps) - 1), min(state.sample, len(r.y_true) - 1)
+        points, h = _maps(r, state.map), history(r, i)
+        if self._of is not r:
+            self._picture, self._of = TimePicture(r), r
+        told = tell(r, s, i, h)
+        counts = np.zeros((len(r.classes),) * 2, int)
+        np.add.at(counts, (r.y_true[r.mask[s]], r.labels[s][r.mask[s]]), 1)
+        when = f"{r.about['name']}, {r.config.method}, seed {r.config.seed}"
+        png = self._picture.png(r, s, i, h, points, counts, f"{when}, step {r.steps[s]} ({state.map.upper()} map)")
+        path = ", ".join(f"{r.classes[c]} at step {t}" for t, c in _changes(r, h))
+        return Look(png, f"{when}. {told} Its pseudo-labels: {path}.", told)
+
+
+def _changes(r: Recording, h: History) -> list[tuple[int, int]]:
+    """(step, label) of the first label and of every change."""
+    return [(int(r.steps[s]), int(c)) for s, c in enumerate(h.labels) if s == 0 or c != h.labels[s - 1]]
+
+
+@lru_cache(maxsize=4)
+def _maps(r: Recording, method: str) -> list[np.ndarray]:
+    return maps(r, method)
+
+
+def fit_umap(run: str, seed: int) -> Iterator[tuple[float, str]]:
+    """Fit the UMAP map of a whole run in a process of its own, which leaves the notebook free; the cache hands it over."""
+    code = "import sys; from layermatch_lite.labs import timemachine as t, recorded; t.maps(recorded.load(sys.argv[1], int(sys.argv[2])), 'umap')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, run, str(seed)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    started = time.monotonic()
+    try:
+        while process.poll() is None:
+            passed = time.monotonic() - started
+            yield 1 - 2 ** (-passed / 30), f"fitting UMAP, {passed:.0f} s so far, about a minute in all"
+            time.sleep(0.2)
+        if process.returncode:
+            raise InputError(f"UMAP failed ({process.stderr.read().strip()[-300:]}); use the map 'pca'.")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class TimePicture:
+    """Left the map, in the middle the confusion over tau, right the sample: itself, and its confidences over time."""
+
+    def __init__(self, r: Recording):
+        self.canvas = Canvas()
+        C = len(r.classes)
+        figure = self.canvas.figure
+        grid = figure.add_gridspec(1, 3, left=0.012, right=0.985, bottom=0.14, top=0.87, wspace=0.17, width_ratios=(1.35, 1.0, 1.3))
+        self.map, middle = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+        lower = grid[2].subgridspec(2, 1, height_ratios=(0.75, 2), hspace=0.12)
+        self.itself, right = figure.add_subplot(lower[0]), figure.add_subplot(lower[1])
+        self.dots = [
+            self.map.scatter([], [], s=42, color=color, marker=f"${c}$", linewidth=0.3)
+            for c, (color, _) in enumerate(class_styles(C))
+        ]
+        self.rings = self.map.scatter([], [], s=85, facecolor="none", edgecolor="black", linewidth=0.9)
+        self.trail = self.map.plot([], [], color="#D55E00", linewidth=1.6, alpha=0.8)[0]
+        self.here = self.map.scatter([], [], s=330, facecolor="none", edgecolor="#D55E00", linewidth=3.5)
+        self.map.set_xticks([])
+        self.map.set_yticks([])
+        self.map.set_xlabel("ring: wrong over τ; orange: the sample, its way", fontsize=12.5)
+        c = np.arange(C)
+        self.squares = middle.scatter(*np.meshgrid(c, c), s=np.zeros(C * C), marker="s", linewidth=0)
+        self.squares.set_facecolors(["#D55E00" if i != j else "#0072B2" for i in c for j in c])
+        self.cell = middle.plot([], [], "s", markersize=21, markerfacecolor="none", markeredgecolor="black", markeredgewidth=2)[0]
+        middle.set(xlim=(-0.6, C - 0.4), ylim=(C - 0.4, -0.6), aspect="equal")
+        middle.set_xticks(c, r.classes)
+        middle.set_yticks(c, r.classes)
+        middle.set_xlabel("pseudo-label", fontsize=14)
+        middle.set_ylabel("true class", fontsize=14)
+        middle.set_title("Labels over τ (area: how many)", fontsize=14)
+        middle.grid(alpha=0.25)
+        tau = right.axhline(r.config.threshold, color="black", linestyle=":", linewidth=2)
+        self.line = right.plot([], [], color="0.6", linewidth=1.5)[0]
+        self.good = right.scatter([], [], s=150, marker="o", color="#0072B2")
+        self.bad = right.scatter([], [], s=150, marker="s", color="#D55E00")
+        self.names = [right.text(0, 0, "", ha="center", va="center", fontsize=11, color="white", fontweight="bold") for _ in r.steps]
+        self.now = right.axvline(0, color="black", linewidth=2)
+        margin = 0.04 * max(1, int(r.steps[-1]))
+        right.set(xlim=(-margin, r.steps[-1] + margin), ylim=(0, 1.08))
+        right.set_xlabel("training step", fontsize=14)
+        right.set_ylabel("confidence", fontsize=14)
+        right.legend(
+            [self.good, self.bad, tau], ["right label", "wrong", f"τ = {r.config.threshold:g}"], fontsize=12, loc="lower right",
+            ncols=3, columnspacing=0.8, handletextpad=0.4,
+        )  # fmt: skip
+        right.grid(alpha=0.25)
+        for ax in (middle, right):
+            ax.tick_params(labelsize=12.5)
+        self.itself.axis("off")
+        self.drawn = self.itself.plot([], [], color="black", linewidth=2.5)[0]
+        self.image = self.itself.imshow(np.zeros((8, 8)), cmap="gray_r", aspect="equal") if _is_image(r) else None
+        self.caption = figure.text(0.985, 0.91, "", fontsize=15, ha="right")
+        self.heading = figure.text(0.012, 0.91, "", fontsize=15)
+        self.data = data_of(r.config).x_unlabelled if r.about["name"] in EMBEDDED else None
+        self.canvas.move(
+            self.dots, self.rings, self.trail, self.here, self.squares, self.cell, self.line, self.good, self.bad, self.names,
+            self.now, self.image or self.drawn, self.caption, self.heading,
+        )  # fmt: skip
+
+    def png(self, r: Recording, s: int, i: int, h: History, points, counts: np.ndarray, heading: str) -> bytes:
+        for c, dots in enumerate(self.dots):
+            dots.set_offsets(points[s][r.y_true == c])
+        self.rings.set_offsets(points[s][r.mask[s] & ~r.right[s]])
+        self.trail.set_data(*np.array([p[i] for p in points[: s + 1]]).T)
+        self.here.set_offsets(points[s][i])
+        every = np.concatenate(points)
+        low, high = every.min(axis=0), every.max(axis=0)
+        margin = 0.04 * (high - low)
+        self.map.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+        self.squares.set_sizes(480 * counts.ravel() / max(1, counts.max()))
+        self.cell.set_data([h.labels[s]], [h.y])
+        self.line.set_data(r.steps, h.confidence)
+        right = h.labels == h.y
+        for marks, which in ((self.good, right), (self.bad, ~right)):
+            marks.set_offsets(np.stack([r.steps[which], h.confidence[which]], axis=1))
+        for text, step, confidence, label in zip(self.names, r.steps, h.confidence, h.labels):
+            text.set_position((step, confidence - 0.005))
+            text.set_text(r.classes[label])
+        self.now.set_xdata([r.steps[s]] * 2)
+        self._draw_sample(r, i)
+        self.caption.set_text(f"sample {i}: a {r.classes[h.y]}")
+        self.heading.set_text(heading)
+        return self.canvas.png()
+
+    def _draw_sample(self, r: Recording, i: int) -> None:
+        if self.data is None:
+            return
+        x = self.data[int(r.sample[i])].float().numpy()[0]
+        if self.image is not None:
+            self.image.set_data(x)
+            self.image.set_clim(x.min(), x.max())
+        else:
+            self.drawn.set_data(np.arange(len(x)), x)
+            self.itself.set(xlim=(-1, len(x)), ylim=(x.min() - 0.3, x.max() + 0.3))
+
+
+def _is_image(r: Recording) -> bool:
+    return len(r.about["sample_shape"]) == 3

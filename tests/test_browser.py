@@ -1,0 +1,360 @@
+"""The labs as a person meets them: real sliders and buttons in Chromium, in JupyterLab and in Voilà, with the network off.
+
+Screenshots of every lab at 1280x720 and 1920x1080 go to out/screenshots. Set CHROMIUM to a browser of your own.
+"""
+
+import base64
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from layermatch_lite.labs.decision import DecisionBench
+from layermatch_lite.labs.noise import NoiseBench, NoiseState
+from layermatch_lite.labs.threshold import ThresholdBench
+from layermatch_lite.labs.timemachine import TimeMachineBench
+from layermatch_lite.labs.training import TrainingBench
+
+ROOT = Path(__file__).parents[1]
+SCREENSHOTS = ROOT / "out" / "screenshots"
+BENCHES = {
+    "NoiseLab": NoiseBench,
+    "DecisionLab": DecisionBench,
+    "TrainingLab": TrainingBench,
+    "TimeMachine": TimeMachineBench,
+    "ThresholdLab": ThresholdBench,
+}
+# A slider to drag in each lab, by its label, and the setting that it moves.
+SLIDERS = {
+    "NoiseLab": ("noise rate", "rate"),
+    "DecisionLab": ("threshold τ", "tau"),
+    "TrainingLab": ("threshold τ", "tau"),
+    "TimeMachine": ("snapshot", "snapshot"),
+    "ThresholdLab": ("threshold τ", "tau"),
+}
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+def find_chromium() -> str | None:
+    named = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+    return next((path for name in named if name and (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium: the machine's own, or installed where that is possible without asking (root on Debian)."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if find_chromium() is None and shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
+        subprocess.run("apt-get update -qq && apt-get install -y -qq chromium", shell=True, capture_output=True)
+    if (path := find_chromium()) is None:
+        pytest.skip("no Chromium on this machine and none could be installed; install one, or set CHROMIUM to its path")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab_cache(tmp_path_factory):
+    """One cache for the servers and for what the tests expect of them."""
+    folder = tmp_path_factory.mktemp("lab_cache")
+    before = os.environ.get("LAYERMATCH_CACHE")
+    os.environ["LAYERMATCH_CACHE"] = str(folder)
+    for _ in NoiseBench().prepare(NoiseState()):
+        pass
+    os.environ.pop("LAYERMATCH_CACHE") if before is None else os.environ.update(LAYERMATCH_CACHE=before)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def same_cache(lab_cache, own_cache, monkeypatch):
+    monkeypatch.setenv("LAYERMATCH_CACHE", str(lab_cache))
+
+
+def serve(command: list[str], folder: Path, cache: Path, **environment: str):
+    """Start a server on a free port and wait until it answers; yields its address."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    log = open(folder / "server.log", "wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, f"--port={port}", "--no-browser"], cwd=folder, stdout=log, stderr=log,
+        env={**os.environ, "LAYERMATCH_CACHE": str(cache), "JUPYTER_CONFIG_DIR": str(folder / "config"), **environment},
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                # Voilà would execute the notebook for an answer at its root.
+                urllib.request.urlopen(f"{url}/voila/static/voila.js" if "voila" in command else f"{url}/api", timeout=2)
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory, lab_cache):
+    """JupyterLab with one small notebook per lab: the lab, and a cell that breaks it."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    for name in BENCHES:
+        cells = [
+            f"from layermatch_lite.labs import {name}\nlab = {name}()\nlab",
+            "def broken(state):\n    raise RuntimeError('planted in a callback')\nlab.bench.look = broken",
+        ]
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    settings = folder / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    yield from serve(
+        ["jupyterlab", "--ServerApp.token=", "--ServerApp.password=", "--allow-root", "--ip=127.0.0.1"], folder, lab_cache
+    )
+
+
+@pytest.fixture(scope="session")
+def classroom(tmp_path_factory, lab_cache):
+    """The page of `make classroom`."""
+    folder = tmp_path_factory.mktemp("voila")
+    notebook = str(ROOT / "notebooks" / "09_classroom.ipynb")
+    yield from serve(
+        ["voila", notebook, "--template=classroom", "--Voila.ip=127.0.0.1"], folder, lab_cache,
+        JUPYTER_PATH=str(ROOT / "layermatch_lite" / "labs"),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def page(browser):
+    """A page on which every console error, and every request to the outside, is a failure."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    page, wrong = context.new_page(), []
+    page.set_default_timeout(60_000)
+    page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
+    page.on("pageerror", lambda e: wrong.append(f"page error: {e}"))
+    inside = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
+    page.on("request", lambda r: None if r.url.startswith(inside) else wrong.append(f"fetched from outside: {r.url}"))
+    yield page
+    context.close()
+    assert not wrong, wrong
+
+
+READ_PNG = """async (img) => {
+  const bytes = new Uint8Array(await (await fetch(img.src)).arrayBuffer());
+  return btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(""));
+}"""
+
+
+class OnScreen:
+    """One lab on a page, by what a person sees of it."""
+
+    def __init__(self, page, name: str, root):
+        self.page, self.name, self.root, self.bench = page, name, root, BENCHES[name]()
+        self.picture, self.link = root.locator("img.lml-picture"), root.locator("input[type=text]").last
+        self.picture.wait_for()
+
+    def shown(self) -> dict:
+        """Alt text, reading, link and the very bytes of the picture."""
+        png = self.picture.evaluate(READ_PNG)
+        reading = self.root.locator(".lml-reading").inner_text()
+        return {"alt": self.picture.get_attribute("alt"), "reading": reading, "link": self.link.input_value(), "png": base64.b64decode(png)}
+
+    def expected(self) -> dict:
+        """What the bench makes of the state in the link, without any widget."""
+        link = self.link.input_value()
+        state = self.bench.State.from_link(link)
+        if self.bench.missing(state) is not None:
+            for _ in self.bench.prepare(state):
+                pass
+        look = self.bench.look(state)
+        return {"alt": look.alt, "reading": look.reading, "link": link, "png": look.png}
+
+    def settle(self) -> dict:
+        """Wait until the screen shows what its link says, and return that."""
+        for _ in range(60):
+            shown = self.shown()
+            if shown == self.expected():
+                return shown
+            time.sleep(0.2)
+        shown, expected = self.shown(), self.expected()
+        assert {k: shown[k] for k in ("alt", "reading", "link")} == {k: expected[k] for k in ("alt", "reading", "link")}
+        assert shown["png"] == expected["png"], "the picture is another one"
+        return shown
+
+    def drag(self, label: str, share: float) -> None:
+        """Drag a slider's handle to a share of its way, as a hand does."""
+        row = self.root.locator(".widget-hslider", has_text=label)
+        handle, track = row.locator(".noUi-handle").bounding_box(), row.locator(".noUi-base").bounding_box()
+        y = handle["y"] + handle["height"] / 2
+        self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
+        self.page.mouse.down()
+        self.page.mouse.move(track["x"] + share * track["width"], y, steps=8)
+        self.page.mouse.up()
+
+    def press(self, button: str) -> None:
+        self.root.get_by_role("button", name=button, exact=True).click()
+
+    def paste(self, link: str) -> None:
+        self.link.fill(link)
+        self.link.press("Enter")
+
+    @property
+    def error(self):
+        return self.root.locator(".lml-error")
+
+    def shoot(self, where: str) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        for width, height in ((1280, 720), (1920, 1080)):
+            self.page.set_viewport_size({"width": width, "height": height})
+            self.root.evaluate("e => e.scrollIntoView()")
+            time.sleep(0.3)
+            self.page.screenshot(path=SCREENSHOTS / f"{where}_{self.name}_{width}.png")
+        self.page.set_viewport_size({"width": 1280, "height": 720})
+
+
+def in_jupyterlab(page, jupyter: str, name: str) -> OnScreen:
+    """Open the lab's notebook and run its first cell."""
+    page.goto(f"{jupyter}/doc/tree/{name}.ipynb")
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    page.keyboard.press("Shift+Enter")
+    return OnScreen(page, name, page.locator(".lml-lab").first)
+
+
+def in_voila(page, classroom: str, name: str) -> OnScreen:
+    """Open the classroom on the lab's tab."""
+    page.goto(classroom)
+    page.locator("img.lml-picture").first.wait_for()
+    tabs = page.locator(".lm-TabBar-tab")
+    k = list(BENCHES).index(name)
+    tabs.nth(k).click()
+    return OnScreen(page, name, page.locator(".lml-lab").nth(k))
+
+
+@pytest.fixture(params=["jupyterlab", "voila"])
+def open_lab(request, page):
+    """open_lab(name) -> the lab on the screen, in both places."""
+    if request.param == "jupyterlab":
+        address = request.getfixturevalue("jupyter")
+        return lambda name: in_jupyterlab(page, address, name)
+    address = request.getfixturevalue("classroom")
+    return lambda name: in_voila(page, address, name)
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_lab_from_its_first_picture_to_its_lesson_link(open_lab, name, request):
+    lab = open_lab(name)
+    first = lab.settle()
+    lab.shoot(request.node.callspec.params["open_lab"])
+    label, setting = SLIDERS[name]
+    lab.drag(label, 0.3)
+    moved = lab.settle()
+    assert f"{setting}=" in moved["link"] and moved["link"] != first["link"]
+    assert moved["png"] != first["png"] and moved["alt"] != first["alt"]
+    lab.press("Reset")
+    assert lab.settle() == first
+    lab.paste(moved["link"])
+    assert lab.settle() == moved
+    lab.paste("rubbish")
+    lab.error.wait_for()
+    assert "no lesson link" in lab.error.inner_text() and lab.link.input_value() == moved["link"]
+
+
+@pytest.mark.parametrize("name", ["DecisionLab", "TrainingLab"])
+def test_start_pause_and_the_notebook_stays_usable(open_lab, name):
+    lab = open_lab(name)
+    first = lab.settle()
+    if name == "TrainingLab":
+        lab.paste(first["link"].replace("steps=300", "steps=600"))
+        lab.settle()
+    lab.press("Start")
+    lab.page.wait_for_function("r => !r.value.endsWith('step=0')", arg=lab.link.element_handle())
+    lab.press("Start")  # once more: nothing breaks
+    lab.root.get_by_text("It is running already").wait_for()
+    lab.press("Pause")
+    lab.root.get_by_text("held at step").wait_for()
+    held = lab.settle()
+    time.sleep(0.7)
+    assert lab.shown() == held and 0 < lab.bench.State.from_link(held["link"]).step
+    lab.press("Start")
+    lab.page.wait_for_function("a => a[0].value !== a[1]", arg=[lab.link.element_handle(), held["link"]])
+    lab.press("Stop" if name == "TrainingLab" else "Pause")
+    lab.root.get_by_text("held at step").wait_for()
+    lab.settle()
+
+
+def test_a_label_is_placed_by_a_click(open_lab):
+    lab = open_lab("DecisionLab")
+    lab.settle()
+    box = lab.picture.bounding_box()
+    lab.page.mouse.click(box["x"] + 0.15 * box["width"], box["y"] + 0.35 * box["height"])
+    lab.page.wait_for_function("r => r.value.includes('places=') && !r.value.includes('places=&')", arg=lab.link.element_handle())
+    shown = lab.settle()
+    x, y = lab.bench.point_at(0.15, 0.35)
+    placed = lab.bench.State.from_link(shown["link"]).places.split(";")[0].split(",")
+    assert abs(float(placed[0]) - x) < 0.05 and abs(float(placed[1]) - y) < 0.05
+
+
+def test_the_next_wrong_sample(open_lab):
+    lab = open_lab("TimeMachine")
+    before = lab.settle()
+    lab.press("Next wrong one")
+    lab.page.wait_for_function("a => a[0].value !== a[1]", arg=[lab.link.element_handle(), before["link"]])
+    assert "it went wrong" in lab.settle()["reading"] or "ends" in lab.settle()["reading"]
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_an_error_in_a_callback_is_seen(page, jupyter, name):
+    lab = in_jupyterlab(page, jupyter, name)
+    before = lab.settle()
+    page.locator(".jp-CodeCell .cm-content").nth(1).click()
+    page.keyboard.press("Shift+Enter")
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    time.sleep(0.3)
+    lab.drag(SLIDERS[name][0], 0.6)
+    lab.error.wait_for()
+    assert "RuntimeError: planted in a callback" in lab.error.inner_text()
+    assert lab.link.input_value() == before["link"] and lab.shown()["png"] == before["png"], "the state before is kept"
+
+
+def test_a_lab_is_used_with_the_keyboard_alone(page, jupyter):
+    """Tab goes through controls, lesson link last; arrow keys move a slider, space presses a button."""
+    lab = in_jupyterlab(page, jupyter, "NoiseLab")
+    first = lab.settle()
+    handle = lab.root.locator(".noUi-handle").first
+    handle.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    moved = lab.settle()
+    assert lab.bench.State.from_link(moved["link"]).rate > lab.bench.State.from_link(first["link"]).rate
+    order = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        order.append(page.evaluate("document.activeElement.innerText || document.activeElement.type || document.activeElement.getAttribute('role')"))
+        if order[-1] == "Reset":
+            break
+    assert order[-1] == "Reset" and "block" in order and "slider" in order, order
+    page.keyboard.press("Space")
+    assert lab.settle() == first
+
+
+def test_formulas_render_without_the_network(page, classroom):
+    page.goto(classroom)
+    page.locator("img.lml-picture").first.wait_for()
+    assert page.locator("mjx-container").count() >= 1
+    assert "$" not in page.locator("#rendered_cells").inner_text()
