@@ -39,7 +39,12 @@ class MLP(Classifier):
     """
 
     def __init__(
-        self, in_features: int = 2, hidden: int = 64, num_classes: int = 2, bn_momentum: float = 0.1, plane: bool = False
+        self,
+        in_features: int = 2,
+        hidden: int = 64,
+        num_classes: int = 2,
+        bn_momentum: float = 0.1,
+        plane: bool = False,
     ):
         super().__init__()
         check_range("num_classes", num_classes, 2, whole=True)
@@ -47,7 +52,9 @@ class MLP(Classifier):
         self.fc2 = _layer(nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=bn_momentum))
         D = 2 if plane else hidden
         # No activation after it: centres may lie in every direction.
-        self.fc3 = nn.Sequential(nn.Linear(hidden, D, bias=False), nn.BatchNorm1d(D, momentum=bn_momentum)) if plane else None
+        self.fc3 = (
+            nn.Sequential(nn.Linear(hidden, D, bias=False), nn.BatchNorm1d(D, momentum=bn_momentum)) if plane else None
+        )
         self.classifier = nn.Linear(D, num_classes)
         init_weights(self)
 
@@ -187,7 +194,8 @@ def build_model(
     """The model that a setting names, with weights drawn from `generator` and no trace in the global one.
 
     Args:
-        name: "auto" (by the shape of a sample), "mlp", "mlp_plane" (features in the plane), "small_cnn_1d", "small_cnn", or "wrn-DEPTH-WIDTH".
+        name: "auto" (by the shape of a sample), "mlp", "mlp_plane" (two features), "small_cnn_1d", "small_cnn",
+            or "wrn-DEPTH-WIDTH".
         sample_shape: shape of one sample: (2,) a point, (1, 40) a signal, (3, 32, 32) an image.
     """
     dims = len(sample_shape)
@@ -204,7 +212,12 @@ def build_model(
         if wrn:
             model = WideResNet(int(wrn[1]), int(wrn[2]), num_classes, bn_momentum, channels)
         else:
-            make = {"mlp": MLP, "mlp_plane": partial(MLP, plane=True), "small_cnn_1d": SmallCNN1d, "small_cnn": SmallCNN}[name]
+            make = {
+                "mlp": MLP,
+                "mlp_plane": partial(MLP, plane=True),
+                "small_cnn_1d": SmallCNN1d,
+                "small_cnn": SmallCNN,
+            }[name]
             model = make(channels, num_classes=num_classes, bn_momentum=bn_momentum)
     init_weights(model, generator)
     return model

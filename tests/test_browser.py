@@ -96,7 +96,9 @@ def serve(command: list[str], folder: Path, cache: Path, **environment: str):
         for _ in range(300):
             try:
                 # Voilà would execute the notebook for an answer at its root.
-                urllib.request.urlopen(f"{url}/voila/static/voila.js" if "voila" in command else f"{url}/api", timeout=2)
+                urllib.request.urlopen(
+                    f"{url}/voila/static/voila.js" if "voila" in command else f"{url}/api", timeout=2
+                )
                 break
             except OSError:
                 assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
@@ -124,7 +126,9 @@ def jupyter(tmp_path_factory, lab_cache):
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     yield from serve(
-        ["jupyterlab", "--ServerApp.token=", "--ServerApp.password=", "--allow-root", "--ip=127.0.0.1"], folder, lab_cache
+        ["jupyterlab", "--ServerApp.token=", "--ServerApp.password=", "--allow-root", "--ip=127.0.0.1"],
+        folder,
+        lab_cache,
     )
 
 
@@ -172,7 +176,12 @@ class OnScreen:
         """Alt text, reading, link and the very bytes of the picture."""
         png = self.picture.evaluate(READ_PNG)
         reading = self.root.locator(".lml-reading").inner_text()
-        return {"alt": self.picture.get_attribute("alt"), "reading": reading, "link": self.link.input_value(), "png": base64.b64decode(png)}
+        return {
+            "alt": self.picture.get_attribute("alt"),
+            "reading": reading,
+            "link": self.link.input_value(),
+            "png": base64.b64decode(png),
+        }
 
     def expected(self) -> dict:
         """What the bench makes of the state in the link, without any widget."""
@@ -184,21 +193,26 @@ class OnScreen:
         look = self.bench.look(state)
         return {"alt": look.alt, "reading": look.reading, "link": link, "png": look.png}
 
-    def settle(self) -> dict:
-        """Wait until the screen shows what its link says, and return that."""
-        for _ in range(60):
+    def settle(self, after: dict | None = None) -> dict:
+        """Wait until the screen shows what its link says (another one than `after`) and stays so; returns that."""
+        last = None
+        for _ in range(100):
             shown = self.shown()
-            if shown == self.expected():
-                return shown
-            time.sleep(0.2)
-        shown, expected = self.shown(), self.expected()
-        assert {k: shown[k] for k in ("alt", "reading", "link")} == {k: expected[k] for k in ("alt", "reading", "link")}
+            if shown == last and (after is None or shown["link"] != after["link"]):
+                break
+            last = shown
+            time.sleep(0.25)
+        else:
+            raise AssertionError(f"the screen does not come to rest; it shows {shown['link']}, {shown['reading']}")
+        expected = self.expected()
+        assert {k: shown[k] for k in ("alt", "reading")} == {k: expected[k] for k in ("alt", "reading")}
         assert shown["png"] == expected["png"], "the picture is another one"
         return shown
 
     def drag(self, label: str, share: float) -> None:
         """Drag a slider's handle to a share of its way, as a hand does."""
         row = self.root.locator(".widget-hslider", has_text=label)
+        row.scroll_into_view_if_needed()
         handle, track = row.locator(".noUi-handle").bounding_box(), row.locator(".noUi-base").bounding_box()
         y = handle["y"] + handle["height"] / 2
         self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
@@ -262,14 +276,14 @@ def test_a_lab_from_its_first_picture_to_its_lesson_link(open_lab, name, request
     first = lab.settle()
     lab.shoot(request.node.callspec.params["open_lab"])
     label, setting = SLIDERS[name]
-    lab.drag(label, 0.3)
-    moved = lab.settle()
-    assert f"{setting}=" in moved["link"] and moved["link"] != first["link"]
+    lab.drag(label, 0.45)
+    moved = lab.settle(after=first)
+    assert f"{setting}=" in moved["link"]
     assert moved["png"] != first["png"] and moved["alt"] != first["alt"]
     lab.press("Reset")
-    assert lab.settle() == first
+    assert lab.settle(after=moved) == first
     lab.paste(moved["link"])
-    assert lab.settle() == moved
+    assert lab.settle(after=first) == moved
     lab.paste("rubbish")
     lab.error.wait_for()
     assert "no lesson link" in lab.error.inner_text() and lab.link.input_value() == moved["link"]
@@ -281,7 +295,7 @@ def test_start_pause_and_the_notebook_stays_usable(open_lab, name):
     first = lab.settle()
     if name == "TrainingLab":
         lab.paste(first["link"].replace("steps=300", "steps=600"))
-        lab.settle()
+        lab.settle(after=first)
     lab.press("Start")
     lab.page.wait_for_function("r => !r.value.endsWith('step=0')", arg=lab.link.element_handle())
     lab.press("Start")  # once more: nothing breaks
@@ -303,7 +317,9 @@ def test_a_label_is_placed_by_a_click(open_lab):
     lab.settle()
     box = lab.picture.bounding_box()
     lab.page.mouse.click(box["x"] + 0.15 * box["width"], box["y"] + 0.35 * box["height"])
-    lab.page.wait_for_function("r => r.value.includes('places=') && !r.value.includes('places=&')", arg=lab.link.element_handle())
+    lab.page.wait_for_function(
+        "r => r.value.includes('places=') && !r.value.includes('places=&')", arg=lab.link.element_handle()
+    )
     shown = lab.settle()
     x, y = lab.bench.point_at(0.15, 0.35)
     placed = lab.bench.State.from_link(shown["link"]).places.split(";")[0].split(",")
@@ -340,17 +356,21 @@ def test_a_lab_is_used_with_the_keyboard_alone(page, jupyter):
     handle.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    moved = lab.settle()
+    moved = lab.settle(after=first)
     assert lab.bench.State.from_link(moved["link"]).rate > lab.bench.State.from_link(first["link"]).rate
     order = []
     for _ in range(30):
         page.keyboard.press("Tab")
-        order.append(page.evaluate("document.activeElement.innerText || document.activeElement.type || document.activeElement.getAttribute('role')"))
+        order.append(
+            page.evaluate(
+                "document.activeElement.innerText || document.activeElement.type || document.activeElement.getAttribute('role')"
+            )
+        )
         if order[-1] == "Reset":
             break
     assert order[-1] == "Reset" and "block" in order and "slider" in order, order
     page.keyboard.press("Space")
-    assert lab.settle() == first
+    assert lab.settle(after=moved) == first
 
 
 def test_formulas_render_without_the_network(page, classroom):

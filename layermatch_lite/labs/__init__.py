@@ -11,7 +11,9 @@ try:
     import anywidget  # noqa: F401
     import ipywidgets  # noqa: F401
 except ImportError as error:
-    raise ImportError("the labs need ipywidgets and anywidget: python -m pip install -c constraints.txt -e .") from error
+    raise ImportError(
+        "the labs need ipywidgets and anywidget: python -m pip install -c constraints.txt -e ."
+    ) from error
 
 from .views import DecisionLab, NoiseLab, ThresholdLab, TimeMachine, TrainingLab, classroom
 

@@ -1,7 +1,7 @@
 """Decision lab, without its widgets: two methods learn the same points in the plane from the same few labels, step by step.
 
-The networks have two features (`MLP(plane=True)`), so features and centres are drawn as they are. A state says everything: the same
-state gives the same picture, on whichever way one came to it.
+The networks have two features (`MLP(plane=True)`), so features and centres are drawn as they are. A state says everything: the
+same state gives the same picture, on whichever way one came to it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import sklearn.datasets  # noqa: F401  makes the points; imported here so that the lab itself appears at once
 import torch
+from torch import nn
 
 from ..augment import Views
 from ..config import METHODS, TrainConfig
 from ..data import SSLData, load_data
 from ..errors import InputError
 from ..loss import pseudo_label
+from ..models import build_model
 from ..plots import class_styles
 from ..report import NAMES
+from ..seeding import generator
 from ..strategies import AvgClustering
 from ..theory import feature_gradient
 from .drawing import Canvas, Look
@@ -63,13 +67,17 @@ def places_of(state: DecisionState) -> np.ndarray:
     n = state.per_class * state.num_classes
     if not state.places:
         data = _points(state.dataset, n, state.seed)
-        return data.x_labelled[data.y_labelled.argsort(stable=True)].numpy().round(2)
+        return data.x_labelled[data.y_labelled.argsort(stable=True)].double().numpy().round(2)
     try:
-        found = np.array([[float(v) for v in point.split(",")] for point in state.places.split(";")], np.float32)
+        found = np.array([[float(v) for v in point.split(",")] for point in state.places.split(";")])
     except ValueError as error:
-        raise InputError(f"places={state.places[:60]!r} is garbled ({error}); it reads x,y;x,y;... one for each label.") from error
+        raise InputError(
+            f"places={state.places[:60]!r} is garbled ({error}); it reads x,y;x,y;... one for each label."
+        ) from error
     if found.shape != (n, 2) or not (np.abs(found) <= 10).all():
-        raise InputError(f"places={state.places[:60]!r} does not hold {n} points x,y within 10 of the middle; press Reset.")
+        raise InputError(
+            f"places={state.places[:60]!r} does not hold {n} points x,y within 10 of the middle; press Reset."
+        )
     return found
 
 
@@ -107,11 +115,22 @@ class DecisionSession(Session):
             log_every=STEPS, model="mlp_plane", device="cpu",
         )  # fmt: skip
         super().__init__(state, [replace(config, method=m) for m in state.methods], lambda: data)
-        self.averages = [run.centers or AvgClustering(run.model.classifier, config.center_momentum) for run in self.runs]
+        self._config, self._averages = config, []
+
+    def now(self, k: int) -> tuple[nn.Module, AvgClustering]:
+        """Network and averaged centres of method k. Before the first step all networks are one, and no run is needed."""
+        if self.step:
+            return self.runs[k].model, self._averages[k]
+        g = generator(self.state.seed, "init")
+        model = build_model("mlp_plane", self.data.sample_shape, len(self.data.classes), generator=g)
+        return model, AvgClustering(model.classifier)
 
     def advance(self) -> None:
+        if not self._averages:
+            momentum = self._config.center_momentum
+            self._averages = [run.centers or AvgClustering(run.model.classifier, momentum) for run in self.runs]
         super().advance()
-        for run, average in zip(self.runs, self.averages):
+        for run, average in zip(self.runs, self._averages):
             if average is not run.centers:
                 average.update(run.model.classifier)
 
@@ -120,11 +139,11 @@ class View:
     """What one method's network makes of the points: everything that is drawn, as arrays."""
 
     def __init__(self, session: DecisionSession, k: int):
-        run, data, average = session.runs[k], session.data, session.averages[k]
-        model, tau, views = run.model, session.state.tau, Views(session.data)
+        data, tau, views = session.data, session.state.tau, Views(session.data)
         u, self.y = data.x_unlabelled[:SHOWN], data.y_unlabelled[:SHOWN].numpy()
         low, high = data.x_unlabelled.amin(dim=0) - 0.6, data.x_unlabelled.amax(dim=0) + 0.6
         with session.lock, torch.no_grad():
+            model, average = session.now(k)
             model.eval()
             self.extent, grid = _grid(low, high)
             self.regions = model(views.plain(grid)).argmax(dim=1).view(GRID, GRID).numpy()
@@ -143,7 +162,7 @@ class View:
         scale = 0.8 * float(reach) / max(float(W.norm(dim=1).max()), 1e-6)
         self.W, self.W_bar = (W * scale).numpy(), (V * scale).numpy()
         self.pull = np.zeros_like(self.z)
-        switches = run.config.switches
+        switches = METHODS[session.state.methods[k]]
         if switches.unlabelled:
             taught, bias = (V, v) if switches.avg_clustering else (W, b)
             pull = -feature_gradient(taught, (z @ taught.T + bias).softmax(dim=1), labels, mask)
@@ -153,7 +172,11 @@ class View:
     @property
     def tally(self) -> str:
         over = int(self.mask.sum())
-        return f"{over} of {len(self.y)} points over τ, {int(self.wrong.sum())} of these labels wrong" if over else "no point over τ yet"
+        return (
+            f"{over} of {len(self.y)} points over τ, {int(self.wrong.sum())} of these labels wrong"
+            if over
+            else "no point over τ yet"
+        )
 
     @property
     def right(self) -> float:
@@ -185,7 +208,7 @@ class DecisionBench(RunningBench):
 
     def look(self, state: DecisionState) -> Look:
         session = self.at(state)
-        views = [View(session, k) for k in range(len(session.runs))]
+        views = [View(session, k) for k in range(len(state.methods))]
         if self._picture is None or self._picture.made_for != (state.num_classes, len(views)):
             self._picture = DecisionPicture(state.num_classes, len(views))
         told = tell(state, views)
@@ -207,7 +230,8 @@ class DecisionPicture:
         axes = self.canvas.figure.subplots(1, 2 * methods, gridspec_kw=grid)
         self.panels = [self._panel(axes[i], i % 2 == 1) for i in range(2 * methods)]
         self.titles = [
-            self.canvas.figure.text(0.012 + k / methods, 0.91, "", fontsize=16, fontweight="bold") for k in range(methods)
+            self.canvas.figure.text(0.012 + k / methods, 0.91, "", fontsize=16, fontweight="bold")
+            for k in range(methods)
         ]
         self.canvas.move(*([artist for artist in _flat(panel)] for panel in self.panels), self.titles)
         first = self.panels[0]
@@ -222,11 +246,21 @@ class DecisionPicture:
         ax.set_yticks([])
         ax.set_xlabel("features (arrows: pulled)" if features else "points", fontsize=13)
         panel = {"ax": ax}
-        panel["regions"] = ax.imshow(np.zeros((GRID, GRID, 4), np.uint8), origin="lower", extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
+        panel["regions"] = ax.imshow(
+            np.zeros((GRID, GRID, 4), np.uint8), origin="lower", extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest"
+        )
+            np.zeros((GRID, GRID, 4), np.uint8),
+            origin="lower",
+            extent=(0, 1, 0, 1),
+            aspect="auto",
+            interpolation="nearest",
+        )
         # Lines of markers, not scatters: the same marks, drawn several times as fast.
         marks = lambda marker, size, **look: ax.plot([], [], marker, markersize=size, **look)[0]
         panel["below"] = marks("o", 3, color="0.4")
-        panel["over"] = [marks(m, 6, markerfacecolor=c, markeredgecolor="white", markeredgewidth=0.4) for c, m in self.styles]
+        panel["over"] = [
+            marks(m, 6, markerfacecolor=c, markeredgecolor="white", markeredgewidth=0.4) for c, m in self.styles
+        ]
         hollow = dict(markerfacecolor="none", markeredgecolor="black")
         if features:
             nothing = np.zeros(PULLED)
@@ -237,9 +271,13 @@ class DecisionPicture:
         if features:
             panel["spokes"] = [ax.plot([], [], color="black", linewidth=2.2)[0] for _ in self.styles]
             panel["averages"] = [marks(m, 18, markeredgewidth=2.4, **hollow) for _, m in self.styles]
-            panel["centers"] = [marks(m, 12, markerfacecolor=c, markeredgecolor="black", markeredgewidth=1.6) for c, m in self.styles]
+            panel["centers"] = [
+                marks(m, 12, markerfacecolor=c, markeredgecolor="black", markeredgewidth=1.6) for c, m in self.styles
+            ]
         else:
-            panel["given"] = [marks(m, 16, markerfacecolor=c, markeredgecolor="black", markeredgewidth=2.4) for c, m in self.styles]
+            panel["given"] = [
+                marks(m, 16, markerfacecolor=c, markeredgecolor="black", markeredgewidth=2.4) for c, m in self.styles
+            ]
         panel["frame"] = list(ax.spines.values())
         return panel
 

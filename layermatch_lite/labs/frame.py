@@ -37,7 +37,9 @@ class Picture(anywidget.AnyWidget):
     width = traitlets.Int(WIDTH).tag(sync=True)
     height = traitlets.Int(HEIGHT).tag(sync=True)
     clickable = traitlets.Bool(False).tag(sync=True)
-    clicked = traitlets.List(traitlets.Float()).tag(sync=True)  # x and y from the left top, in [0, 1]; number of the click
+    clicked = traitlets.List(traitlets.Float()).tag(
+        sync=True
+    )  # x and y from the left top, in [0, 1]; number of the click
 
 
 class Lab(widgets.VBox):
@@ -50,8 +52,10 @@ class Lab(widgets.VBox):
         if settings:
             self.start_state = self.start_state.but(**settings)
         self.state = self._drawn = self.start_state
-        self.controls = {name: _widget(name, c, getattr(self.state, name)) for name, c in bench.State.controls().items()}
-        for name, widget in self.controls.items():
+        self.controls = {
+            name: _widget(name, c, getattr(self.state, name)) for name, c in bench.State.controls().items()
+        }
+        for widget in self.controls.values():
             widget.observe(self._moved, "value")
         self.picture = Picture()
         self.reading, self.error = widgets.HTML(), widgets.HTML(layout={"display": "none"})
@@ -120,7 +124,10 @@ class Lab(widgets.VBox):
             for name, control in self.controls.items():
                 value = getattr(self.state, name)
                 if isinstance(control, widgets.Dropdown) and value not in control.options:
-                    control.options = (*control.options, value)  # a file of one's own beside those that come with the package
+                    control.options = (
+                        *control.options,
+                        value,
+                    )  # a file of one's own beside those that come with the package
                 if control.value != value:
                     control.value = value
             self.link.value = self.state.link()
@@ -213,7 +220,9 @@ class Lab(widgets.VBox):
         live = data[0] if isinstance(data, tuple) else data
         if live is None or not self.picture.png:
             return data
-        return {**live, "text/plain": self.picture.alt, "image/png": self.picture.png}, {"image/png": {"alt": self.picture.alt}}
+        return {**live, "text/plain": self.picture.alt, "image/png": self.picture.png}, {
+            "image/png": {"alt": self.picture.alt}
+        }
 
     def close(self) -> None:
         self.worker.stop()

@@ -177,11 +177,11 @@ def tell(seen: Seen, state: NoiseState) -> str:
     """The reading: two sentences."""
     if not seen.passed:
         return (
-            f"No signal is as confident as τ = {state.tau:.2f}: there are no pseudo-labels, so no layer learns anything from them. "
-            "Lower τ."
+            f"No signal is as confident as τ = {state.tau:.2f}: there are no pseudo-labels, so no layer learns anything from "
+            "them. Lower τ."
         )
-    rate = seen.wrong / seen.passed
-    first = f"{seen.passed} of {len(seen.mask)} signals pass τ = {state.tau:.2f}, and {seen.wrong} of their labels are wrong ({rate:.0%})."
+    over = f"{seen.passed} of {len(seen.mask)} signals pass τ = {state.tau:.2f}"
+    first = f"{over}, and {seen.wrong} of their labels are wrong ({seen.wrong / seen.passed:.0%})."
     if not seen.wrong:
         return f"{first} Every layer gets exactly what the true labels give: benefit 1 (before any strategy acts)."
     least, most = int(seen.would.argmin()), int(seen.would.argmax())
@@ -248,7 +248,9 @@ class NoisePicture:
         colors = [layer_styles(layers)[name][0] for name in layers]
         self.reaches = left.bar(x, 0, 0.62, color=colors)
         self.would = left.bar(x, 0, 0.8, facecolor="none", edgecolor="black", linewidth=2)
-        self.own = left.scatter(x, x * 0, marker="D", s=60, facecolor="white", edgecolor="black", linewidth=1.6, zorder=5)
+        self.own = left.scatter(
+            x, x * 0, marker="D", s=60, facecolor="white", edgecolor="black", linewidth=1.6, zorder=5
+        )
         self.numbers = [left.text(i, 0, "", ha="center", va="bottom", fontsize=14) for i in x]
         left.axhline(0, color="black", linewidth=1.5)
         left.axhline(1, color="black", linewidth=1.3, linestyle=":")
@@ -283,8 +285,8 @@ class NoisePicture:
         off = ~np.eye(num_classes, dtype=bool)
         self.squares.set_facecolors(["#D55E00" if wrong else "#0072B2" for wrong in off.ravel()])
         self.canvas.move(
-            middle.yaxis, list(self.reaches), list(self.would), self.own, self.numbers, list(self.clean), list(self.noise), self.arrives,
-            self.squares,
+            middle.yaxis, list(self.reaches), list(self.would), self.own, self.numbers, list(self.clean), list(self.noise),
+            self.arrives, self.squares,
         )  # fmt: skip
 
     def png(self, seen: Seen, state: NoiseState) -> bytes:

@@ -48,7 +48,9 @@ def record(run: str, seed: int) -> Iterator[tuple[float, str]]:
             try:
                 end.value.save(_cached(run, seed))
             except OSError as error:
-                raise InputError(f"the recording could not be kept in {cache_dir()} ({error}); set LAYERMATCH_CACHE.") from error
+                raise InputError(
+                    f"the recording could not be kept in {cache_dir()} ({error}); set LAYERMATCH_CACHE."
+                ) from error
             return
         yield at.step / at.config.steps, f"recording {run} with seed {seed}"
 

@@ -115,7 +115,9 @@ class ThresholdPicture:
     def __init__(self, classes: list[str]):
         self.classes, self.canvas = classes, Canvas()
         figure = self.canvas.figure
-        left, right = figure.subplots(1, 2, gridspec_kw=dict(left=0.07, right=0.985, bottom=0.14, top=0.88, wspace=0.18))
+        left, right = figure.subplots(
+            1, 2, gridspec_kw=dict(left=0.07, right=0.985, bottom=0.14, top=0.88, wspace=0.18)
+        )
         self.lines = [
             left.plot([], [], color=color, linestyle=line, linewidth=3.2, label=label)[0]
             for label, color, line in (
@@ -146,7 +148,9 @@ class ThresholdPicture:
             ax.tick_params(labelsize=13)
         self.right = right
         self.heading = figure.text(0.07, 0.93, "", fontsize=15)
-        self.canvas.move(right.yaxis, self.lines, self.tau, self.dots, [list(b) for b in self.bars.values()], self.heading)
+        self.canvas.move(
+            right.yaxis, self.lines, self.tau, self.dots, [list(b) for b in self.bars.values()], self.heading
+        )
 
     def png(self, curves: Passed, here: Passed, tau: float, bars: dict[str, np.ndarray], heading: str) -> bytes:
         for line, values in zip(self.lines, curves):

@@ -70,28 +70,31 @@ def next_wrong(r: Recording, s: int, i: int) -> int:
     """The next sample after i (and around again) whose pseudo-label is over tau and wrong at snapshot s."""
     wrong = np.flatnonzero(r.mask[s] & ~r.right[s])
     if not len(wrong):
-        raise InputError(f"no pseudo-label over τ is wrong at snapshot {s} (step {r.steps[s]}); choose another snapshot.")
+        raise InputError(
+            f"no pseudo-label over τ is wrong at snapshot {s} (step {r.steps[s]}); choose another snapshot."
+        )
     later = wrong[wrong > i]
     return int(later[0] if len(later) else wrong[0])
 
 
 def maps(r: Recording, method: str) -> list[np.ndarray]:
-    """All snapshots in one plane, (N, 2) each. UMAP's is kept in the cache folder."""
-    return embed(list(r.features), method)
+    """All snapshots in one plane, (N, 2) each. A recording holds principal components; a UMAP map is kept in the cache folder."""
+    return list(r.features[:, :, :2].astype(np.float32)) if method == "pca" else embed(list(r.features), method)
 
 
 def tell(r: Recording, s: int, i: int, h: History) -> str:
     """The reading: what the moment shows, and what became of the sample."""
     over, wrong = int(r.mask[s].sum()), int((r.mask[s] & ~r.right[s]).sum())
     name = lambda c: r.classes[c]
-    first = f"Step {r.steps[s]}: {over} of {len(r.y_true)} pseudo-labels are over τ = {r.config.threshold:g}, {wrong} of them wrong."
+    tau = r.config.threshold
+    first = f"Step {r.steps[s]}: {over} of {len(r.y_true)} pseudo-labels are over τ = {tau:g}, {wrong} of them wrong."
     state = "over τ" if h.mask[s] else "below τ"
     now = f"Sample {i} is a {name(h.y)}, now called {name(h.labels[s])} with confidence {h.confidence[s]:.2f} ({state})"
     if h.fell is not None:
         f = h.fell
         return (
-            f"{first} {now}; it went wrong for good at step {r.steps[f]} as a {name(h.labels[f])}, when {h.company[f]:.0%} of its "
-            f"{NEIGHBORS} nearest neighbours were called so, too."
+            f"{first} {now}; it went wrong for good at step {r.steps[f]} as a {name(h.labels[f])}, when {h.company[f]:.0%} of "
+            f"its {NEIGHBORS} nearest neighbours were called so, too."
         )
     if h.labels[-1] != h.y:
         return f"{first} {now}; it ends as a {name(h.labels[-1])}, wrong but below τ, so it misleads no one."
@@ -147,9 +150,14 @@ def _maps(r: Recording, method: str) -> list[np.ndarray]:
     return maps(r, method)
 
 
+def map_of(run: str, seed: int) -> None:
+    """Fit the UMAP map of a whole run, into the cache."""
+    maps(recorded.load(run, seed), "umap")
+
+
 def fit_umap(run: str, seed: int) -> Iterator[tuple[float, str]]:
     """Fit the UMAP map of a whole run in a process of its own, which leaves the notebook free; the cache hands it over."""
-    code = "import sys; from layermatch_lite.labs import timemachine as t, recorded; t.maps(recorded.load(sys.argv[1], int(sys.argv[2])), 'umap')"
+    code = "import sys; from layermatch_lite.labs import timemachine as t; t.map_of(sys.argv[1], int(sys.argv[2]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, run, str(seed)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -173,7 +181,9 @@ class TimePicture:
         self.canvas = Canvas()
         C = len(r.classes)
         figure = self.canvas.figure
-        grid = figure.add_gridspec(1, 3, left=0.012, right=0.985, bottom=0.14, top=0.87, wspace=0.17, width_ratios=(1.35, 1.0, 1.3))
+        grid = figure.add_gridspec(
+            1, 3, left=0.012, right=0.985, bottom=0.14, top=0.87, wspace=0.17, width_ratios=(1.35, 1.0, 1.3)
+        )
         self.map, middle = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         lower = grid[2].subgridspec(2, 1, height_ratios=(0.75, 2), hspace=0.12)
         self.itself, right = figure.add_subplot(lower[0]), figure.add_subplot(lower[1])
@@ -190,7 +200,9 @@ class TimePicture:
         c = np.arange(C)
         self.squares = middle.scatter(*np.meshgrid(c, c), s=np.zeros(C * C), marker="s", linewidth=0)
         self.squares.set_facecolors(["#D55E00" if i != j else "#0072B2" for i in c for j in c])
-        self.cell = middle.plot([], [], "s", markersize=21, markerfacecolor="none", markeredgecolor="black", markeredgewidth=2)[0]
+        self.cell = middle.plot(
+            [], [], "s", markersize=21, markerfacecolor="none", markeredgecolor="black", markeredgewidth=2
+        )[0]
         middle.set(xlim=(-0.6, C - 0.4), ylim=(C - 0.4, -0.6), aspect="equal")
         middle.set_xticks(c, r.classes)
         middle.set_yticks(c, r.classes)
@@ -202,7 +214,10 @@ class TimePicture:
         self.line = right.plot([], [], color="0.6", linewidth=1.5)[0]
         self.good = right.scatter([], [], s=150, marker="o", color="#0072B2")
         self.bad = right.scatter([], [], s=150, marker="s", color="#D55E00")
-        self.names = [right.text(0, 0, "", ha="center", va="center", fontsize=11, color="white", fontweight="bold") for _ in r.steps]
+        self.names = [
+            right.text(0, 0, "", ha="center", va="center", fontsize=11, color="white", fontweight="bold")
+            for _ in r.steps
+        ]
         self.now = right.axvline(0, color="black", linewidth=2)
         margin = 0.04 * max(1, int(r.steps[-1]))
         right.set(xlim=(-margin, r.steps[-1] + margin), ylim=(0, 1.08))

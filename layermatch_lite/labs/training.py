@@ -65,16 +65,25 @@ def _data(dataset: str, num_labels: int, seed: int) -> SSLData:
     return data_of(TrainConfig(dataset=dataset, num_labels=num_labels, seed=seed))
 
 
+def about(state: TrainingState) -> str:
+    """The setting in words."""
+    noise = "" if state.noise == NONE else f", {state.rate:.0%} {state.noise} noise"
+    return f"{state.dataset}, {state.per_class} labels per class, τ = {state.tau:.2f}{noise}, seed {state.seed}"
+
+
 def tell(state: TrainingState, histories: dict[str, list[dict]]) -> str:
     """The reading."""
     if not any(histories.values()):
-        return f"Press Start: {' and '.join(NAMES[m] for m in state.methods)} will train side by side, on the same labels and seed."
+        names = " and ".join(NAMES[m] for m in state.methods)
+        return f"Press Start: {names} will train side by side, on the same labels and seed."
     parts = []
     for method, history in histories.items():
         last, told = history[-1], ""
         if last.get("mask_rate") is not None:
             right = last["pseudo_label_accuracy"]
-            told = f", {last['mask_rate']:.0%} over τ" + (f" and {right:.0%} of these right" if right is not None else "")
+            told = f", {last['mask_rate']:.0%} over τ" + (
+                f" and {right:.0%} of these right" if right is not None else ""
+            )
         parts.append(f"{NAMES[method]} {last['accuracy']:.3f}{told}")
     end = "This is one seed: a difference between two runs proves nothing yet." if state.step == state.steps else ""
     return f"Step {state.step} of {state.steps}, test accuracy: {'; '.join(parts)}. {end}".strip()
@@ -96,7 +105,7 @@ class TrainingBench(RunningBench):
         if self._picture is None or self._picture.steps != state.steps:
             self._picture = TrainingPicture(state.steps)
         told = tell(state, histories)
-        alt = f"Curves of {state.dataset}, {state.per_class} labels per class, seed {state.seed}. {told}"
+        alt = f"Curves of {about(state)}. {told}"
         return Look(self._picture.png(state, histories), alt, told)
 
 
@@ -113,7 +122,7 @@ class TrainingPicture:
 
     def __init__(self, steps: int):
         self.steps, self.canvas = steps, Canvas()
-        grid = dict(left=0.045, right=0.985, bottom=0.24, top=0.87, wspace=0.2)
+        grid = dict(left=0.045, right=0.985, bottom=0.24, top=0.82, wspace=0.2)
         axes = self.canvas.figure.subplots(1, 4, gridspec_kw=grid)
         self.lines, self.dots = {}, {}
         for ax, (key, title) in zip(axes, PANELS.items()):
@@ -124,7 +133,10 @@ class TrainingPicture:
             ax.set(xlim=(0, steps * 1.03), ylim=(-0.02, 1.02) if key != "benefit" else (-0.6, 1.4))
             for slot in range(2):
                 for layer in (0, 1) if key == "benefit" else (0,):
-                    self.lines[key, slot, layer] = ax.plot([], [], linewidth=3.2 if layer or key != "benefit" else 1.5, markersize=7)[0]
+                    width = 1.5 if key == "benefit" and layer == 0 else 3.2
+                    self.lines[key, slot, layer] = ax.plot([], [], linewidth=width, markersize=7)[0]
+                        [], [], linewidth=3.2 if layer or key != "benefit" else 1.5, markersize=7
+                    )[0]
         axes[3].axhline(0, color="black", linewidth=1.2)
         axes[3].axhline(1, color="black", linewidth=1.2, linestyle=":")
         axes[3].set_yticks([-0.5, 0, 0.5, 1])
@@ -134,9 +146,11 @@ class TrainingPicture:
         self.canvas.figure.text(
             0.985, 0.045, "layer benefit: thin the first layer, thick the classifier", fontsize=13, ha="right"
         )
-        self.canvas.move(self.lines.values(), self.names, self.samples)
+        self.heading = figure.text(0.045, 0.935, "", fontsize=14.5)
+        self.canvas.move(self.lines.values(), self.names, self.samples, self.heading)
 
     def png(self, state: TrainingState, histories: dict[str, list[dict]]) -> bytes:
+        self.heading.set_text(about(state))
         for slot in range(2):
             method = state.methods[slot] if slot < len(state.methods) else None
             history = histories.get(method, [])

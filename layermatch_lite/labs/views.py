@@ -173,9 +173,11 @@ class DecisionLab(RunningLab):
     def panel(self) -> widgets.Widget:
         box = super().panel()
         style, layout = {"description_width": "initial"}, {"width": "250px"}
-        self.which = widgets.Dropdown(description="place label", options=[("", 0)], style=style, layout={"width": "auto"})
+        self.which = widgets.Dropdown(
+            description="place label", options=[("", 0)], style=style, layout={"width": "auto"}
+        )
         self.x, self.y = (
-            widgets.FloatSlider(description=d, min=-4, max=4, step=0.05, style=style, layout=layout) for d in ("x", "y")
+            widgets.FloatSlider(description=d, min=-4, max=4, step=0.01, style=style, layout=layout) for d in ("x", "y")
         )
         self.which.observe(lambda change: self.guarded(self.show_state), "value")
         for slider in (self.x, self.y):
@@ -189,13 +191,14 @@ class DecisionLab(RunningLab):
         try:
             places = places_of(self.state)
             names = tuple(
-                (f"{k + 1}, class {k // self.state.per_class + 1} {MARKS[k // self.state.per_class]}", k) for k in range(len(places))
+                (f"{k + 1}, class {k // self.state.per_class + 1} {MARKS[k // self.state.per_class]}", k)
+                for k in range(len(places))
             )
             if self.which.options != names:
                 self.which.options = names
-            for slider, value in zip((self.x, self.y), places[self.which.value]):
-                slider.min, slider.max = min(-4.0, float(value)), max(4.0, float(value))
-                slider.value = float(value)
+            for slider, value in zip((self.x, self.y), places[self.which.value].tolist()):
+                slider.min, slider.max = min(-4.0, value), max(4.0, value)
+                slider.value = value
         finally:
             self._syncing = False
 
@@ -204,22 +207,32 @@ class DecisionLab(RunningLab):
         self.change(places=moved(self.state, k, x, y).places)
 
     def _placed(self, change) -> None:
-        if not self._syncing:
-            self.guarded(lambda: self.place(self.which.value, self.x.value, self.y.value))
+        k, x, y = self.which.value, self.x.value, self.y.value
+        # A slider on the screen answers with its value rounded to its step: that moves nothing.
+        if not self._syncing and abs(places_of(self.state)[k] - (x, y)).max() > 0.005:
+            self.guarded(self.place, k, x, y)
 
     def _clicked(self, change) -> None:
         def act() -> None:
             at = self.bench.point_at(*change["new"][:2])
             if at is not None:
                 self.place(self.which.value, *at)
-                self.which.value = (self.which.value + 1) % len(self.which.options)  # the next click places the next one
+                self.which.value = (self.which.value + 1) % len(
+                    self.which.options
+                )  # the next click places the next one
 
         self.guarded(act)
 
 
 MARKS = "●■▲◆"  # of the classes, as in the picture
 
-LABS = {"Noise": NoiseLab, "Decision": DecisionLab, "Training": TrainingLab, "Time machine": TimeMachine, "Threshold": ThresholdLab}
+LABS = {
+    "Noise": NoiseLab,
+    "Decision": DecisionLab,
+    "Training": TrainingLab,
+    "Time machine": TimeMachine,
+    "Threshold": ThresholdLab,
+}
 
 
 def classroom(query: str = "") -> widgets.Widget:
@@ -235,7 +248,14 @@ def classroom(query: str = "") -> widgets.Widget:
         return tabs
     name = link.partition("?")[0]
     if name not in named:
-        return widgets.VBox([widgets.HTML(f"{html.escape(link[:80])!r} is no lesson link; it starts with one of {', '.join(named)}."), tabs])
+        return widgets.VBox(
+            [
+                widgets.HTML(
+                    f"{html.escape(link[:80])!r} is no lesson link; it starts with one of {', '.join(named)}."
+                ),
+                tabs,
+            ]
+        )
     tabs.selected_index = named.index(name)
     labs[tabs.selected_index].link.value = link
     return tabs
