@@ -247,8 +247,6 @@ class DecisionPicture:
         ax.set_xlabel("features (arrows: pulled)" if features else "points", fontsize=13)
         panel = {"ax": ax}
         panel["regions"] = ax.imshow(
-            np.zeros((GRID, GRID, 4), np.uint8), origin="lower", extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest"
-        )
             np.zeros((GRID, GRID, 4), np.uint8),
             origin="lower",
             extent=(0, 1, 0, 1),

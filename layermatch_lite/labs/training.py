@@ -135,8 +135,6 @@ class TrainingPicture:
                 for layer in (0, 1) if key == "benefit" else (0,):
                     width = 1.5 if key == "benefit" and layer == 0 else 3.2
                     self.lines[key, slot, layer] = ax.plot([], [], linewidth=width, markersize=7)[0]
-                        [], [], linewidth=3.2 if layer or key != "benefit" else 1.5, markersize=7
-                    )[0]
         axes[3].axhline(0, color="black", linewidth=1.2)
         axes[3].axhline(1, color="black", linewidth=1.2, linestyle=":")
         axes[3].set_yticks([-0.5, 0, 0.5, 1])
