@@ -238,7 +238,8 @@ def _widget(name: str, control: Control, value) -> widgets.Widget:
         if short:
             style |= {"button_width": "auto"}
         layout = {"width": "auto"}
-        return kind(options=control.options, value=value, description=control.label, style=style, layout=layout)
+        others = (value,) * (value not in control.options)
+        return kind(options=(*control.options, *others), value=value, description=control.label, style=style, layout=layout)
     bounds = {"min": control.low, "max": control.high, "step": control.step}
     common = {"value": value, "description": control.label, "style": style}
     if isinstance(value, float):
