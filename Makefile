@@ -64,6 +64,7 @@ notebooks: install
 
 bench: install
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/labs.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -13,7 +13,10 @@ from pathlib import Path
 from layermatch_lite import TrainConfig, load_data, load_recorded, plots, theory, train_steps
 from layermatch_lite.demo import run_demo
 from layermatch_lite.embedding import embed
+from layermatch_lite.labs.drawing import Look
+from layermatch_lite.labs.noise import NoiseBench, NoiseState
 from layermatch_lite.report import frame
+from layermatch_lite.system import write_atomically
 
 HERE = Path(__file__).resolve().parent
 FIGURES = HERE.parent / "figures"
@@ -104,11 +107,30 @@ MAKE: dict[str, Callable] = {
 }
 
 
+def noise_lab() -> tuple[str, Look]:
+    """The noise lab's link and look at some setting; its network is trained here if the cache has none."""
+    bench, state = NoiseBench(), NoiseState(kind="pair", grad_relu="block")
+    if bench.missing(state) is not None:
+        for _ in bench.prepare(state):
+            pass
+    return state.link(), bench.look(state)
+
+
+def draw_noise_lab() -> str:
+    """Write its picture, and beside the results what it was set to and its alt text; returns the latter."""
+    link, look = noise_lab()
+    write_atomically(FIGURES / "noise_lab.png", lambda f: f.write(plots.shrink(look.png)))
+    told = json.dumps({"link": link, "alt": look.alt}, indent=1, ensure_ascii=False)
+    write_atomically(HERE / "results" / "noise_lab.json", lambda f: f.write(told.encode()))
+    return look.alt
+
+
 def main() -> None:
     for name, make in MAKE.items():
         figure, alt = make()
         plots.save(figure, FIGURES / f"{name}.png")
         print(f"figures/{name}.png: {alt}", flush=True)
+    print(f"figures/noise_lab.png: {draw_noise_lab()}")
 
 
 if __name__ == "__main__":

@@ -208,7 +208,8 @@ def build_model(
     if (dims != 3) if wrn else (name.removesuffix("_plane") != by_dims[dims]):
         raise InputError(f"model={name!r} does not fit samples of shape {tuple(sample_shape)}; use model='auto'.")
     channels = sample_shape[0]
-    with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator; leave it as it was
+    # Constructors draw from the global generator, which other threads may be drawing from, too; on this device they draw nothing.
+    with torch.device("meta"):
         if wrn:
             model = WideResNet(int(wrn[1]), int(wrn[2]), num_classes, bn_momentum, channels)
         else:
@@ -219,5 +220,9 @@ def build_model(
                 "small_cnn": SmallCNN,
             }[name]
             model = make(channels, num_classes=num_classes, bn_momentum=bn_momentum)
+    model.to_empty(device="cpu")
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.reset_parameters()
     init_weights(model, generator)
     return model

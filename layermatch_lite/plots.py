@@ -659,12 +659,18 @@ def show(figure_and_alt: tuple[Figure, str]) -> None:
 
 
 def as_png(figure: Figure) -> bytes:
-    """The figure as a small PNG (256 colours) without a date in it: the same data give the same bytes."""
+    """The figure as a small PNG without a date in it: the same data give the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return shrink(buffer.getvalue())
+
+
+def shrink(png: bytes) -> bytes:
+    """The same picture in 256 colours, for files."""
     from PIL import Image
 
-    buffer, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    Image.open(buffer).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    small = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(small, format="png", optimize=True)
     return small.getvalue()
 
 

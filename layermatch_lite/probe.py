@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .errors import InputError, check_range
 from .loss import at_least_float32, pseudo_label
+from .models import Classifier
 from .noise import KINDS, check_noise, corrupt, rows
 from .seeding import generator as make_generator
 from .theory import classifier_gradient, error, with_bias
@@ -97,7 +98,7 @@ def measure(
     _check(x, y, weak, strong, y_true, threshold)
     with _in_train_mode(model):
         n = len(strong)
-        with _own_randomness(strong.device):  # dropout draws
+        with _own_randomness(model, strong.device):
             output, classifier = last_layer(model, torch.cat([x, weak, strong]))
         _check_output(output, y, y_true)
         groups = layers(model, classifier)
@@ -233,7 +234,8 @@ def label_costs(
         centers: further (V (C, D), v (C,)) to teach the features against, as Avg-Clustering does; K = 1 + their number, the
             first being (W, b). Their gradient is compared with the same g(true, masked); the classifier's own does not change.
     """
-    _check(x, y, weak, strong, y_true, 0.0)
+    for tau in thresholds:
+        _check(x, y, weak, strong, y_true, tau)
     n, classifier = len(strong), model.classifier
     groups = layers(model, classifier)
     W, b = classifier.weight.detach(), classifier.bias.detach()
@@ -241,6 +243,7 @@ def label_costs(
         z_x, z_weak, z_strong = model.features(torch.cat([x, weak, strong])).split([len(x), n, n])
         z, z_x = z_strong.detach(), with_bias(z_x.detach())
         softmax = lambda V, v, z: F.linear(z, V, v).softmax(dim=1)
+        _check_output(F.linear(z, W, b), y, y_true)
         p_weak, p = softmax(W, b, z_weak.detach()), softmax(W, b, z)
         taught = [(V, softmax(V, v, z)) for V, v in ((W, b), *centers)]
         labelled = classifier_gradient(z_x, F.linear(z_x, torch.cat([W, b[:, None]], dim=1)).softmax(dim=1), y)
@@ -414,8 +417,13 @@ def _spoken(path: str, part: object, counts: dict[str, int]) -> str:
     return f"{kind} {counts[kind]}"
 
 
-def _own_randomness(device: torch.device):
-    """Whatever is drawn inside leaves no trace in the global random states of the CPU and of this device."""
+def _own_randomness(model: nn.Module, device: torch.device):
+    """Whatever the model draws inside (dropout does) leaves no trace in the global random states of the CPU and of this device.
+
+    The package's own models draw nothing; for them the global state is left alone, since another thread may be using it.
+    """
+    if isinstance(model, Classifier):
+        return nullcontext()
     return torch.random.fork_rng(
         [] if device.type == "cpu" else [device], device_type=device.type if device.type != "cpu" else "cuda"
     )

@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layermatch_lite import InputError, TrainConfig, load_recorded, train
-from layermatch_lite.labs import DecisionLab, NoiseLab, ThresholdLab, TimeMachine, TrainingLab, classroom
+from layermatch_lite import InputError, Recording, TrainConfig, load_recorded, record, train
+from layermatch_lite.labs import DecisionLab, NoiseLab, ThresholdLab, TimeMachine, TrainingLab, classroom, recorded
 from layermatch_lite.labs import noise as noise_lab
 from layermatch_lite.labs.background import Worker
 from layermatch_lite.labs.decision import DecisionBench, DecisionState, moved, places_of
@@ -33,7 +34,7 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("noise")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERMATCH_CACHE", str(folder))
-        for _ in noise_lab.prepare(20, 60, 0):
+        for _ in noise_lab.prepare(20, 200, 0):
             pass
     return folder
 
@@ -41,7 +42,7 @@ def prepared(tmp_path_factory):
 @pytest.fixture
 def network(prepared, own_cache, monkeypatch):
     monkeypatch.setenv("LAYERMATCH_CACHE", str(prepared))
-    return NoiseState(step=60)
+    return NoiseState()
 
 
 # --- states and lesson links -----------------------------------------------------------------------------------------
@@ -56,8 +57,7 @@ def any_state(draw):
             values[name] = draw(st.sampled_from(c.options))
         else:
             k = draw(st.integers(0, round((c.high - c.low) / c.step)))
-            whole = isinstance(kind._default(name), int)
-            values[name] = int(c.low + k) if whole else round(c.low + k * c.step, 6)
+            values[name] = k if isinstance(kind._default(name), int) else round(c.low + k * c.step, 6)
     return kind(**values)
 
 
@@ -89,6 +89,7 @@ def test_a_link_carries_placed_labels_and_steps():
         ("noise?rat=0.5", "Did you mean 'rate'"),
         ("noise?kind=evil", "kind='evil' is unknown"),
         ("noise?rate=0.1&rate=0.2", "twice"),
+        ("noise?tau=0.83", "multiple of 0.05"),
     ],
 )
 def test_a_garbled_link_is_one_clear_error(link, told):
@@ -111,16 +112,27 @@ def test_the_noise_lab_shows_what_the_probe_measures(network, monkeypatch):
     from layermatch_lite.training import data_of, labelled_batch, train_steps, unlabelled_batch
 
     config = TrainConfig(num_labels=20, method="fixmatch", steps=600, log_every=600, device="cpu")
-    run = next(run for run in train_steps(config) if run.step == 60)
+    run = next(run for run in train_steps(config) if run.step == 200)
     data, g = data_of(config), generator(0, "noise lab")
     x, y = labelled_batch(data, Views(data), config, g)
     weak, strong, i = unlabelled_batch(data, Views(data), noise_lab.SAMPLES, g)
-    P = noise_lab.load(20, 60, 0)
-    for state in (network, network.but(kind="pair", rate=0.9, tau=0.3), network.but(kind="confusion", rate=0.5, tau=0.0)):
+    P = noise_lab.load(20, 200, 0)
+    for state in (
+        network,
+        network.but(kind="pair", rate=0.9, tau=0.3),
+        network.but(kind="confusion", rate=0.5, tau=0.0),
+    ):
         seen = noise_lab.compute(P, state)
         labels = torch.from_numpy(seen.labels)
         t = layer_benefit(
-            run.model, x, y, weak, strong, data.y_unlabelled[i], threshold=state.tau, noise=lambda q, p, labels=labels: labels
+            run.model,
+            x,
+            y,
+            weak,
+            strong,
+            data.y_unlabelled[i],
+            threshold=state.tau,
+            noise=lambda q, p, labels=labels: labels,
         )
         assert t["layer"].tolist() == seen.layers
         np.testing.assert_allclose(seen.would, t["benefit"], rtol=1e-3, atol=1e-4)
@@ -130,7 +142,7 @@ def test_the_noise_lab_shows_what_the_probe_measures(network, monkeypatch):
 
 
 def test_strategies_act_where_they_should(network):
-    P = noise_lab.load(20, 60, 0)
+    P = noise_lab.load(20, 200, 0)
     state = network.but(tau=0.3, rate=0.6, kind="pair")
     plain, block, gate, avg = (
         noise_lab.compute(P, state.but(**k))
@@ -140,7 +152,10 @@ def test_strategies_act_where_they_should(network):
     assert block.reaches[-1] == 0 and (block.arrives == 0).all(), "nothing of L_u reaches the classifier"
     np.testing.assert_array_equal(block.reaches[:-1], plain.reaches[:-1])
     for other in (block, gate, avg):
-        np.testing.assert_array_equal(other.would, plain.would), "what pseudo-labels would do is a matter of plain FixMatch"
+        (
+            np.testing.assert_array_equal(other.would, plain.would),
+            "what pseudo-labels would do is a matter of plain FixMatch",
+        )
     assert not np.allclose(avg.reaches[:-1], plain.reaches[:-1]) and avg.reaches[-1] == plain.reaches[-1]
     # The gate removes what opposes the labelled gradient, and only that.
     g_u = classifier_gradient(P.z, P.p, torch.from_numpy(gate.labels), torch.from_numpy(gate.mask))
@@ -149,7 +164,7 @@ def test_strategies_act_where_they_should(network):
 
 
 def test_a_higher_rate_hits_the_same_signals_and_more(network):
-    P = noise_lab.load(20, 60, 0)
+    P = noise_lab.load(20, 200, 0)
     hit = [noise_lab.compute(P, network.but(rate=r, tau=0.3)) for r in (0.0, 0.2, 0.5, 1.0)]
     wrong = [h.labels != P.y.numpy() for h in hit]
     assert [h.wrong for h in hit][0] == 0 and hit[-1].wrong == hit[-1].passed
@@ -159,7 +174,12 @@ def test_a_higher_rate_hits_the_same_signals_and_more(network):
 
 @pytest.mark.parametrize(
     "extreme",
-    [{"tau": 1.0}, {"tau": 0.0, "rate": 1.0}, {"tau": 1.0, "rate": 1.0, "grad_relu": "gate"}, {"kind": "low_confidence", "rate": 1.0}],
+    [
+        {"tau": 1.0},
+        {"tau": 0.0, "rate": 1.0},
+        {"tau": 1.0, "rate": 1.0, "grad_relu": "gate"},
+        {"kind": "low_confidence", "rate": 1.0},
+    ],
     ids=str,
 )
 def test_extreme_sliders_give_a_picture_and_a_sentence(network, extreme):
@@ -171,10 +191,10 @@ def test_extreme_sliders_give_a_picture_and_a_sentence(network, extreme):
 
 def test_a_damaged_cache_is_measured_anew(network, monkeypatch, tmp_path):
     monkeypatch.setenv("LAYERMATCH_CACHE", str(tmp_path))
-    path = noise_lab._cached(20, 60, 0)
+    path = noise_lab._cached(20, 200, 0)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"half a file")
-    assert NoiseBench().missing(network) == (20, 60, 0)
+    assert NoiseBench().missing(network) == (20, 200, 0)
 
 
 # --- threshold lab ---------------------------------------------------------------------------------------------------
@@ -195,8 +215,12 @@ def test_the_threshold_lab_says_what_it_draws():
     r = load_recorded("mnist1d_fixmatch")
     look = ThresholdBench().look(ThresholdState(tau=0.8))
     over = r.confidence[20].astype(float) >= 0.8
-    assert f"{over.mean():.0%} pass" in look.reading and f"{r.right[20][over].mean():.0%} of these labels" in look.reading
-    assert "none passes" in ThresholdBench().look(ThresholdState(tau=1.0, snapshot=0)).reading
+    assert (
+        f"{over.mean():.0%} pass" in look.reading and f"{r.right[20][over].mean():.0%} of these labels" in look.reading
+    )
+    assert "none passes" in ThresholdBench().look(ThresholdState(tau=0.99, snapshot=0)).reading
+    with pytest.raises(InputError, match="tau=1.0"):
+        ThresholdState(tau=1.0)
     nobody = next(c for c in r.classes if not (r.labels[20] == r.classes.index(c)).any())
     assert "choose another" in ThresholdBench().look(ThresholdState(label=nobody)).reading
 
@@ -255,6 +279,44 @@ def test_a_newer_recording_is_named_as_such(tmp_path, monkeypatch):
     assert "version 2" in lab.error.value and lab.state == TimeMachineState()
 
 
+@pytest.mark.parametrize("dataset", ["blobs", "two_moons"])
+def test_small_recordings_of_points_are_shown_too(tmp_path, dataset):
+    path = str(tmp_path / "small.npz")
+    config = TrainConfig(dataset=dataset, num_labels=4, steps=10, batch_size=8, device="cpu")
+    record(config, snapshots=5, sample=6).save(path)
+    lab = TimeMachine()
+    lab.link.value = f"time?run={path}&snapshot=5&sample=5"
+    assert not lab.error.value and "sample 5" in lab.picture.alt.lower()
+    assert lab.controls["snapshot"].max == 5 and lab.controls["sample"].max == 5
+    lab.link.value = f"time?run={path}&snapshot=6"
+    assert "snapshot=6 is not allowed" in lab.error.value and lab.state.snapshot == 5
+    lab.controls["run"].value = "digits_fixmatch"
+    lab.controls["snapshot"].value = 17
+    lab.controls["run"].value = path
+    assert lab.state.snapshot == 5 and not lab.error.value, "the last there is"
+    labels = ThresholdLab(run=path, snapshot=1)
+    assert labels.controls["label"].options == ("all", *load_recorded_classes(path))
+    labels.link.value = f"threshold?run={path}&snapshot=1&label=zzz"
+    assert "zzz" in labels.error.value and labels.controls["label"].value == "all"
+
+
+def load_recorded_classes(path):
+    return Recording.load(path).classes
+
+
+def test_what_is_refused_does_not_stay_among_the_choices():
+    lab = TimeMachine()
+    lab.link.value = "time?run=nothing"
+    assert "nothing" in lab.error.value and "nothing" not in lab.controls["run"].options
+
+
+def test_a_damaged_recording_in_the_cache_is_recorded_anew():
+    path = recorded._cached("digits_fixmatch", 3)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half a file")
+    assert recorded.missing("digits_fixmatch", 3) == ("digits_fixmatch", 3)
+
+
 def test_ones_own_recording_is_a_choice_beside_the_others(tmp_path):
     load_recorded("mnist1d_layermatch").save(tmp_path / "mine.npz")
     lab = ThresholdLab(run=str(tmp_path / "mine.npz"))
@@ -267,8 +329,9 @@ def test_ones_own_recording_is_a_choice_beside_the_others(tmp_path):
 
 
 def drive(bench, state):
-    for _ in bench.prepare(state):
-        pass
+    if bench.missing(state) is not None:
+        for _ in bench.prepare(state):
+            pass
     return bench.look(state)
 
 
@@ -294,7 +357,7 @@ def test_the_picture_before_the_first_step_is_that_of_the_run():
 def test_placed_labels_are_what_is_learnt_from():
     state = moved(moved(DecisionState(), 0, 1.0, -0.5), 1, -0.5, 1.0)  # each label on the other moon
     swapped, usual = drive(DecisionBench(), state.but(step=80)), drive(DecisionBench(), DecisionState(step=80))
-    share = lambda look: float(look.reading.split("wrong, ")[1].split("%")[0])
+    share = lambda look: float(look.reading.split("% called right")[0].split()[-1])
     assert share(swapped) < 30 < 70 < share(usual)
     with pytest.raises(InputError, match="garbled"):
         places_of(DecisionState(places="1,2;x"))
@@ -315,8 +378,43 @@ def test_the_training_lab_trains_as_train_does():
 
 
 def test_a_training_without_unlabelled_loss_has_fewer_curves():
-    look = drive(TrainingBench(), TrainingState(dataset="two_moons", method_a="supervised", method_b="none", steps=150, step=20))
+    look = drive(
+        TrainingBench(), TrainingState(dataset="two_moons", method_a="supervised", method_b="none", steps=150, step=20)
+    )
     assert "Supervised" in look.reading and "over τ" not in look.reading
+
+
+def test_a_step_beyond_the_last_is_refused():
+    with pytest.raises(InputError, match="step=400 lies beyond steps=150"):
+        TrainingState.from_link("training?dataset=blobs&steps=150&step=400")
+
+
+MOVES = {
+    NoiseBench: [{"rate": 0.6}, {"kind": "pair"}, {"tau": 0.5}, {"grad_relu": "block"}, {"avg_clustering": "on"}],
+    ThresholdBench: [{"tau": 0.5}, {"snapshot": 3}, {"label": "3"}, {"run": "digits_fixmatch"}],
+    TimeMachineBench: [{"snapshot": 9}, {"sample": 3}, {"run": "mnist1d_fixmatch"}],
+    DecisionBench: [
+        {"tau": 0.5},
+        {"places": "0.5,0.5;1,-1"},
+        {"dataset": "blobs"},
+        {"per_class": 2},
+        {"seed": 3},
+        {"step": 4},
+    ],
+    TrainingBench: [{"tau": 0.5}, {"dataset": "blobs"}, {"noise": "pair"}, {"seed": 2}, {"method_b": "none"}],
+}
+
+
+@pytest.mark.parametrize("make", MOVES, ids=lambda b: b.__name__)
+def test_the_alt_text_changes_with_the_picture(make, network):
+    """Whoever does not see the picture learns of every change in it."""
+    bench = make()
+    start = make.State()
+    first = drive(bench, start)
+    for move in MOVES[make]:
+        look = drive(bench, start.but(**move))
+        assert look.png != first.png and look.alt != first.alt, move
+        assert drive(bench, start) == first
 
 
 # --- the worker ------------------------------------------------------------------------------------------------------
@@ -394,7 +492,9 @@ def test_controls_picture_alt_reading_and_link_follow_the_state():
     lab = Lab(SmallBench(), level=0.25)
     assert lab.controls["level"].value == 0.25 and lab.link.value == "small?level=0.25&model=a"
     lab.controls["level"].value = 0.75
-    assert lab.picture.alt == "alt of small?level=0.75&model=a" and lab.link.value in lab.reading.value.replace("&amp;", "&")
+    assert lab.picture.alt == "alt of small?level=0.75&model=a" and lab.link.value in lab.reading.value.replace(
+        "&amp;", "&"
+    )
     lab.link.value = "small?level=0.1"
     assert lab.state == SmallState(level=0.1) and lab.controls["level"].value == 0.1
     lab.reset()
@@ -455,10 +555,68 @@ def test_an_error_while_preparing_is_seen(monkeypatch):
     assert lab.state.model == lab.controls["model"].value == "a"
 
 
+def test_cancelled_and_chosen_again_it_is_prepared_and_shown():
+    lab = Lab(SmallBench())
+    lab.controls["model"].value = "slow"
+    until(lambda: "waiting" in lab.doing.value)
+    lab.cancel.click()
+    lab.controls["model"].value = "a"
+    lab.controls["model"].value = "slow"
+    lab.bench.go.set()
+    until(lambda: "model=slow" in lab.picture.alt)
+    assert lab.error.value == "" and lab.waiting.layout.display == "none"
+
+
+def test_going_back_while_something_is_prepared_ends_the_preparation():
+    lab = Lab(SmallBench())
+    lab.controls["model"].value = "slow"
+    until(lambda: "waiting" in lab.doing.value)
+    lab.controls["model"].value = "a"
+    assert lab.waiting.layout.display == "none" and not lab.worker.running and "model=a" in lab.picture.alt
+
+
+def test_what_cannot_be_kept_is_not_prepared_for_ever():
+    lab = Lab(SmallBench())
+    lab.bench.prepare = lambda state: (x for x in [(1.0, "done")])
+    lab.controls["model"].value = "b"
+    until(lambda: "LAYERMATCH_CACHE" in lab.error.value)
+    assert lab.state.model == "a"
+
+
+def test_after_a_preparation_an_error_in_the_picture_leaves_the_last_good_state():
+    lab = Lab(SmallBench())
+    lab.controls["model"].value = "slow"
+    until(lambda: "waiting" in lab.doing.value)
+    lab.bench.broken = RuntimeError("planted")
+    lab.bench.go.set()
+    until(lambda: "planted" in lab.error.value)
+    assert lab.state.model == lab.controls["model"].value == "a"
+
+
+def test_a_move_during_the_workers_own_syncing_is_not_lost():
+    lab, inside, go = Lab(SmallBench()), threading.Event(), threading.Event()
+
+    def sync():
+        with lab._lock:
+            lab._syncing = True
+            inside.set()
+            go.wait(2)
+            lab._syncing = False
+
+    threading.Thread(target=sync).start()
+    inside.wait(2)
+    threading.Timer(0.1, go.set).start()
+    lab.controls["level"].value = 0.9
+    assert lab.state.level == 0.9
+
+
 def test_a_saved_notebook_shows_the_picture_and_its_alt_text():
     lab = Lab(SmallBench())
     data, metadata = lab._repr_mimebundle_()
-    assert data["image/png"] == lab.picture.png and metadata["image/png"]["alt"] == data["text/plain"] == lab.picture.alt
+    assert (
+        data["image/png"].startswith(b"\x89PNG")
+        and metadata["image/png"]["alt"] == data["text/plain"] == lab.picture.alt
+    )
     assert "application/vnd.jupyter.widget-view+json" in data
 
 
@@ -480,7 +638,9 @@ def test_start_pause_start_ends_as_an_uninterrupted_run():
     asked = time.perf_counter()
     lab.pause()
     until(lambda: "held at step" in lab.told.value)
-    assert time.perf_counter() - asked < 2 and not lab.worker.running  # a step takes milliseconds; this is for a busy machine
+    assert (
+        time.perf_counter() - asked < 2 and not lab.worker.running
+    )  # a step takes milliseconds; this is for a busy machine
     held = lab.state.step
     lab.start()
     until(lambda: "ended" in lab.told.value, 60)
@@ -516,6 +676,76 @@ def test_stop_keeps_the_curves_and_start_begins_anew():
     until(lambda: "held" in lab.told.value)
 
 
+def test_start_right_after_pause_and_further_steps_go_on():
+    lab = DecisionLab(method_b="none")
+    lab.start()
+    until(lambda: lab.bench.session.step > 20)
+    session = lab.bench.session
+    lab.pause()
+    lab.start()
+    lab.train(10)
+    until(lambda: "ended" in lab.told.value)
+    assert lab.bench.session is session and 30 < lab.state.step == session.step < 300
+    assert lab.picture.alt == drive(DecisionBench(), lab.state).alt
+
+
+def test_an_error_in_the_picture_of_a_training_is_seen():
+    lab = TrainingLab(dataset="blobs", steps=600)
+    lab.start()
+    until(lambda: lab.state.step > 0)
+    lab.bench.look = lambda state: 1 / 0
+    until(lambda: "ZeroDivisionError" in lab.error.value)
+    assert not lab.worker.running
+
+
+def test_start_during_a_links_replay_trains_on():
+    lab = DecisionLab(method_b="none")
+    lab.link.value = "decision?method_b=none&step=280"
+    lab.start()
+    until(lambda: "ended" in lab.told.value, 60)
+    assert lab.state.step == 300 and lab.error.value == "" and lab.waiting.layout.display == "none"
+
+
+def test_other_points_draw_the_places_anew():
+    lab = DecisionLab()
+    lab.place(0, 1.0, 1.0)
+    lab.controls["per_class"].value = 2
+    assert not lab.error.value and lab.state.places == "" and len(lab.which.options) == 4
+    lab.place(3, 1.0, 1.0)
+    lab.controls["dataset"].value = "blobs"
+    assert not lab.error.value and len(lab.which.options) == 8
+
+
+def test_a_pasted_link_after_stop_goes_on_from_its_step():
+    lab = TrainingLab(dataset="blobs", steps=150, method_b="none")
+    lab.start()
+    until(lambda: lab.state.step > 3)
+    lab.stop()
+    lab.link.value = "training?dataset=blobs&steps=150&method_b=none&step=60"
+    until(lambda: lab.state.step == 60 and lab.waiting.layout.display == "none", 30)
+    lab.start()
+    until(lambda: "ended" in lab.told.value, 30)
+    assert lab.state.step == 150 and lab.bench.session.runs[0].history == train(lab.state.config("fixmatch")).history
+
+
+def test_background_training_leaves_the_notebooks_random_numbers_alone():
+    lab = TrainingLab(dataset="blobs", steps=150)
+    before = torch.random.get_rng_state()
+    lab.start()
+    until(lambda: "ended" in lab.told.value, 60)
+    torch.manual_seed(0)
+    alone = torch.randint(2**62, (3000,)).tolist()
+    torch.manual_seed(0)
+    lab.start() if lab.state.step == 0 else lab.reset()
+    lab.start()
+    drawn = []
+    while "ended" not in lab.told.value:
+        drawn += torch.randint(2**62, (1,)).tolist()
+        time.sleep(0.0005)
+    torch.random.set_rng_state(before)
+    assert len(set(drawn)) == len(drawn) and drawn[:3000] == alone[: len(drawn)]
+
+
 def test_an_error_in_training_is_seen(monkeypatch):
     lab = TrainingLab(dataset="blobs", steps=150)
     session = lab.bench.at(lab.state)
@@ -542,7 +772,7 @@ def test_moves_leave_no_figures_threads_or_growing_lists_behind(network):
     for k in range(50):
         lab.controls["tau"].value = k / 50
     assert pyplot.get_fignums() == [] and threading.active_count() == threads and len(lab.children) == models
-    noise = NoiseLab(step=60)
+    noise = NoiseLab()
     moving = len(noise.bench._picture.canvas.moving)
     for k in range(50):
         noise.controls["rate"].value = k / 50
@@ -554,7 +784,9 @@ def test_a_click_places_the_label_that_is_chosen():
     assert lab.which.value == 0
     lab.picture.clicked = [0.12, 0.4, 1]
     x, y = lab.bench.point_at(0.12, 0.4)
-    assert places_of(lab.state)[0] == pytest.approx((x, y), abs=0.01) and lab.which.value == 1, "the next click places the next"
+    assert places_of(lab.state)[0] == pytest.approx((x, y), abs=0.01) and lab.which.value == 1, (
+        "the next click places the next"
+    )
     before = lab.state
     lab.picture.clicked = [0.5, 0.99, 2]
     assert lab.state == before, "beside the points"
@@ -588,12 +820,11 @@ def test_the_whole_run_is_mapped_by_umap_in_a_process_of_its_own():
 
 
 @pytest.mark.slow
-def test_the_classroom_opens_the_lab_of_a_lesson_link(prepared, monkeypatch):
-    for labels in (20,):
-        for _ in noise_lab.prepare(labels, 200, 0):
-            pass
-    tabs = classroom("lesson=threshold%3Ftau%3D0.55")
-    assert tabs.selected_index == 4 and tabs.children[4].state.tau == 0.55
+def test_the_classroom_opens_the_lab_of_a_lesson_link(network):
+    state = ThresholdState(run="digits_fixmatch", snapshot=5, tau=0.3)
+    for query in (f"lesson={state.link()}", f"lesson={quote(state.link())}"):
+        tabs = classroom(query)
+        assert tabs.selected_index == 4 and tabs.children[4].state == state
     assert "is no lesson link" in classroom("lesson=%3Cb%3E").children[0].value
 
 
@@ -614,7 +845,9 @@ def test_interrupting_the_kernel_stops_a_training_and_leaves_the_kernel_alive(ce
 
         def ask(code):
             told = []
-            client.execute_interactive(code, timeout=60, output_hook=lambda m: told.append(m["content"].get("text", "")))
+            client.execute_interactive(
+                code, timeout=60, output_hook=lambda m: told.append(m["content"].get("text", ""))
+            )
             return "".join(told).strip()
 
         ask(KERNEL)

@@ -57,3 +57,12 @@ def test_weights_come_from_the_generator_alone():
 def test_wrong_models(make, named):
     with pytest.raises(InputError, match=named):
         make()
+
+
+def test_features_in_the_plane(g):
+    model = build_model("mlp_plane", (2,), 4, generator=g)
+    z = model.features(torch.randn(8, 2))
+    assert z.shape == (8, 2) and model.classifier.weight.shape == (4, 2)
+    assert [name for name, _ in model.named_children()] == ["fc1", "fc2", "fc3", "classifier"]
+    with pytest.raises(InputError, match="does not fit samples"):
+        build_model("mlp_plane", (1, 40), 4)

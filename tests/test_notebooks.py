@@ -8,6 +8,8 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+CLASSROOM = next(p for p in NOTEBOOKS if p.stem == "09_classroom")  # a page of labs, not a lesson
+LESSONS = [p for p in NOTEBOOKS[1:] if p != CLASSROOM]
 
 
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -17,12 +19,17 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def errors(notebook: nbformat.NotebookNode) -> list[str]:
-    """Errors in cell outputs, and those that a widget swallowed: they stand in the saved widget state only."""
+    """Errors in cell outputs, and those that a widget swallowed or a lab shows: they stand in the saved widget state only."""
     found = [o["ename"] for cell in notebook.cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
-    for view in notebook.metadata.get("widgets", {}).values():
-        for model in view.get("state", {}).values():
-            found += [o["ename"] for o in model["state"].get("outputs", []) if o["output_type"] == "error"]
+    for state in widget_states(notebook):
+        found += [o["ename"] for o in state.get("outputs", []) if o["output_type"] == "error"]
+        found += [state["value"]] if "lml-error" in str(state.get("value", "")) else []
     return found
+
+
+def widget_states(notebook: nbformat.NotebookNode) -> list[dict]:
+    views = notebook.metadata.get("widgets", {}).values()
+    return [model["state"] for view in views for model in view.get("state", {}).values()]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -40,13 +47,14 @@ def test_a_notebook_keeps_the_house_rules(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_every_picture_has_an_alt_text(path):
-    outputs = [
-        o for c in nbformat.read(path, 4).cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})
-    ]
-    assert outputs and all(len(o["metadata"]["image/png"]["alt"]) > 40 for o in outputs)
+    notebook = nbformat.read(path, 4)
+    outputs = [o for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    live = [state["alt"] for state in widget_states(notebook) if "png" in str(state.get("_esm", ""))]
+    alts = [o["metadata"]["image/png"]["alt"] for o in outputs] + live
+    assert alts and all(len(alt) > 40 for alt in alts)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_a_notebook_says_what_it_has_shown(path):
     """Its last cell prints the sentence, so that its numbers come from a run; its first says what one will be able to do."""
     cells = nbformat.read(path, 4).cells
@@ -56,7 +64,7 @@ def test_a_notebook_says_what_it_has_shown(path):
     assert "**Afterwards you can**" in cells[0].source and "**References.**" in cells[-1].source
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_no_measured_number_stands_in_the_prose(path):
     """A number with a sign or three decimals is a result; results are printed by cells."""
     prose = " ".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown")
@@ -68,10 +76,18 @@ def test_the_quickstart_is_short():
     assert len(nbformat.read(NOTEBOOKS[0], 4).cells) <= 15 and NOTEBOOKS[0].stem == "00_quickstart"
 
 
+def test_the_labs_stand_where_they_serve_the_idea():
+    source = {p.stem[:2]: " ".join(c.source for c in nbformat.read(p, 4).cells) for p in NOTEBOOKS}
+    assert all("from layermatch_lite.labs import" in source[n] for n in ("01", "02", "03", "04", "05", "07", "09"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_runs(path):
-    assert not errors(execute(nbformat.read(path, 4)))
+    notebook = execute(nbformat.read(path, 4))
+    assert not errors(notebook)
+    labs = [state for state in widget_states(notebook) if "png" in str(state.get("_esm", ""))]
+    assert all(len(state["alt"]) > 40 for state in labs) and bool(labs) == ("labs import" in str(notebook.cells))
 
 
 @pytest.mark.slow
@@ -80,3 +96,14 @@ def test_the_scan_sees_an_error_inside_a_widget():
     source = "import ipywidgets\nout = ipywidgets.Output()\ndisplay(out)\nwith out:\n    1 / 0"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     assert errors(execute(notebook)) == ["ZeroDivisionError"]
+
+
+@pytest.mark.slow
+def test_the_scan_sees_an_error_inside_a_lab():
+    """The lab shows it in its panel, the cell passes; the scan must not."""
+    source = (
+        "from layermatch_lite.labs import ThresholdLab\nlab = ThresholdLab()\ndisplay(lab)\n"
+        "lab.bench.look = lambda state: 1 / 0\nlab.controls['tau'].value = 0.1"
+    )
+    (found,) = errors(execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])))
+    assert "ZeroDivisionError" in found

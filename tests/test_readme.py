@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from layermatch_lite import TrainConfig, plots
+from layermatch_lite.labs.noise import NoiseState
 from layermatch_lite.report import frame, interval, late, verdict
 
 ROOT = Path(__file__).parents[1]
@@ -117,6 +118,18 @@ def test_the_speed_table():
     assert speed.show(results) in README
 
 
+def test_the_labs_speed_table():
+    labs, results = benchmark("labs")
+    assert labs.show(results) in README
+    assert set(results["kernel"]) == set(labs.SLIDERS)
+
+
+def test_the_labs_picture_has_the_alt_text_of_its_run():
+    told = json.loads((ROOT / "benchmarks" / "results" / "noise_lab.json").read_text(encoding="utf-8"))
+    assert f"![{told['alt']}](figures/noise_lab.png)" in README
+    assert NoiseState.from_link(told["link"]).kind in told["alt"]
+
+
 def test_recipes_were_chosen_on_seeds_that_the_study_does_not_use():
     recipes, chosen = benchmark("recipes")
     _, study = benchmark("study")
@@ -129,7 +142,7 @@ def test_recipes_were_chosen_on_seeds_that_the_study_does_not_use():
 
 
 def test_the_map_names_every_module():
-    modules = {p.name for p in (ROOT / "layermatch_lite").glob("*.py")} - {"__init__.py", "__main__.py"}
+    modules = {p.name for p in (ROOT / "layermatch_lite").rglob("*.py")} - {"__init__.py", "__main__.py", "make_mnist1d.py"}
     assert modules <= set(re.findall(r"`(\w+\.py)`", README))
 
 

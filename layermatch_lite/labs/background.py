@@ -6,11 +6,12 @@ import asyncio
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
+from contextlib import closing
 
 
 class Worker:
-    """Runs an iterable in a thread, one item after the other; `stop` acts between two items.
+    """Runs a generator in a thread, one item after the other; `stop` acts between two items.
 
     A kernel interrupt stops it too, whether a cell is running or not. The thread is a daemon: when the kernel goes, it goes.
     """
@@ -27,30 +28,26 @@ class Worker:
         """Is there work under way that nobody has stopped?"""
         return self._thread is not None and self._thread.is_alive() and not self._stop.is_set()
 
-    def start(self, items: Iterable, on_item: Callable, on_end: Callable[[BaseException | None, bool], None]) -> None:
+    def start(self, items: Generator, on_item: Callable, on_end: Callable[[BaseException | None, bool], None]) -> None:
         """Iterate in a new thread: on_item(item) for each, on_end(error or None, was it stopped?) at the end, both in the thread.
 
-        Whatever ran before is stopped first, without waiting for it. The iterable is closed in the thread.
+        Whatever ran before is stopped first, without waiting for it. The generator is closed in the thread.
         """
         self.stop()
         stop = self._stop = threading.Event()
 
         def work() -> None:
-            error = None
-            iterator = iter(items)
+            error, nothing = None, object()
             try:
-                for item in iterator:
-                    if stop.is_set():
-                        break
-                    on_item(item)
+                with closing(iter(items)) as iterator:
+                    while not stop.is_set() and (item := next(iterator, nothing)) is not nothing:
+                        if not stop.is_set():
+                            on_item(item)
             except BaseException as caught:  # shown by on_end: an error in a thread would be seen by nobody
                 error = caught
-            finally:
-                if hasattr(iterator, "close"):
-                    iterator.close()
-                stopped = stop.is_set()
-                stop.set()
-                on_end(error, stopped)
+            stopped = stop.is_set()
+            stop.set()
+            on_end(error, stopped)
 
         self._thread = threading.Thread(target=work, daemon=True, name="layermatch_lite lab")
         _stop_on_interrupt(self)

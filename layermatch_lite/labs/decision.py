@@ -27,11 +27,10 @@ from ..seeding import generator
 from ..strategies import AvgClustering
 from ..theory import feature_gradient
 from .drawing import Canvas, Look
-from .session import RunningBench, Session
+from .session import NONE, NUM_CLASSES, RunningBench, Session
 from .state import LabState, choice, hidden, number
 
 STEPS, SHOWN, GRID, PULLED = 300, 300, 70, 60
-NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class DecisionState(LabState):
 
     @property
     def num_classes(self) -> int:
-        return {"two_moons": 2, "blobs": 4}[self.dataset]
+        return NUM_CLASSES[self.dataset]
 
 
 def places_of(state: DecisionState) -> np.ndarray:
@@ -171,12 +170,8 @@ class View:
 
     @property
     def tally(self) -> str:
-        over = int(self.mask.sum())
-        return (
-            f"{over} of {len(self.y)} points over τ, {int(self.wrong.sum())} of these labels wrong"
-            if over
-            else "no point over τ yet"
-        )
+        over, wrong = int(self.mask.sum()), int(self.wrong.sum())
+        return f"{over} over τ, {wrong} of these labels wrong" if over else "none over τ"
 
     @property
     def right(self) -> float:
@@ -191,10 +186,11 @@ def _grid(low, high) -> tuple[tuple, torch.Tensor]:
 
 def tell(state: DecisionState, views: list[View]) -> str:
     """The reading."""
-    parts = [f"{NAMES[m]}: {v.tally}, {v.right:.0%} of all points called right" for m, v in zip(state.methods, views)]
-    if state.methods[0] == "supervised":
-        parts[0] += " (nothing is learnt from unlabelled points)"
-    return f"Step {state.step} of {STEPS}. {'. '.join(parts)}."
+    parts = [
+        f"{NAMES[m]}: {v.tally}, {v.right:.0%} called right" + (" (and learns nothing from them)" * (m == "supervised"))
+        for m, v in zip(state.methods, views)
+    ]
+    return f"Step {state.step} of {STEPS}, {len(views[0].y)} unlabelled points shown. {'. '.join(parts)}."
 
 
 class DecisionBench(RunningBench):
@@ -207,13 +203,15 @@ class DecisionBench(RunningBench):
         return DecisionSession(state)
 
     def look(self, state: DecisionState) -> Look:
-        session = self.at(state)
+        session = self.reached(state)
         views = [View(session, k) for k in range(len(state.methods))]
         if self._picture is None or self._picture.made_for != (state.num_classes, len(views)):
             self._picture = DecisionPicture(state.num_classes, len(views))
         told = tell(state, views)
         png = self._picture.png(state, session.data, views)
-        return Look(png, f"{state.dataset}, {len(session.data.x_labelled)} labels, seed {state.seed}. {told}", told)
+        given = zip(session.data.x_labelled.tolist(), session.data.y_labelled.tolist())
+        at = "; ".join(f"class {c + 1} at {x:.2f}, {y:.2f}" for (x, y), c in given)
+        return Look(png, f"{state.dataset}, τ = {state.tau:.2f}, seed {state.seed}; labelled: {at}. {told}", told)
 
     def point_at(self, fx: float, fy: float) -> tuple[float, float] | None:
         """Where in the plane of the points a click at these shares of the picture lies; None beside it."""

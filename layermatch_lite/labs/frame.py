@@ -22,6 +22,8 @@ import ipywidgets as widgets
 import traitlets
 
 from ..errors import InputError
+from ..plots import shrink
+from ..system import cache_dir
 from .background import Worker
 from .drawing import HEIGHT, WIDTH
 from .state import Control, LabState
@@ -47,7 +49,7 @@ class Lab(widgets.VBox):
 
     def __init__(self, bench, link: str | None = None, **settings):
         self.bench, self._lock, self._syncing = bench, threading.RLock(), False
-        self.worker, self._preparing = Worker(), None
+        self.worker, self._job, self._preparing = Worker(), None, None
         self.start_state = bench.State.from_link(link) if link else bench.State()
         if settings:
             self.start_state = self.start_state.but(**settings)
@@ -67,7 +69,7 @@ class Lab(widgets.VBox):
             description="lesson link", continuous_update=False, style={"description_width": "90px"},
             layout={"flex": "1 1 400px"},
         )  # fmt: skip
-        self.link.observe(lambda change: self._linked(), "value")
+        self.link.observe(self._linked, "value")
         foot = widgets.HBox([self.button("Reset", self.reset), self.link], layout={"flex_flow": "row wrap"})
         rows = (self.title(), self.panel(), self.waiting, self.error, self.reading, self.picture, foot)
         super().__init__([row for row in rows if row is not None])
@@ -92,12 +94,13 @@ class Lab(widgets.VBox):
     def set(self, state: LabState) -> None:
         """Show another state; what is slow is prepared in the background first."""
         with self._lock:
+            missing = self.bench.missing(state)
             self.state = state
             self.show_state()
-            missing = self.bench.missing(state)
             if missing is None:
+                self.retire()
                 self.draw()
-            elif not (self.worker.running and self._preparing == missing):
+            elif self._preparing != missing:  # else it is on its way, and the state is drawn when it is there
                 self._prepare(missing)
 
     def change(self, **settings) -> None:
@@ -149,7 +152,7 @@ class Lab(widgets.VBox):
                 action(*arguments)
             except Exception as error:  # a callback's error would be seen by nobody
                 self.fault(error)
-                self.state = before
+                self.state = self._drawn if self._preparing is None else before
                 self.show_state()
 
     def fault(self, error: BaseException) -> None:
@@ -168,13 +171,17 @@ class Lab(widgets.VBox):
         self.error.layout.display = "flex" if message else "none"
 
     def _moved(self, change) -> None:
-        if not self._syncing:
-            name = next(n for n, w in self.controls.items() if w is change["owner"])
-            self.guarded(lambda: self.change(**{name: change["new"]}))
+        name = next(n for n, w in self.controls.items() if w is change["owner"])
+        self.on_screen(lambda: self.change(**{name: change["new"]}))
 
-    def _linked(self) -> None:
-        if not self._syncing:
-            self.guarded(lambda: self.set(self.bench.State.from_link(self.link.value)))
+    def _linked(self, change) -> None:
+        self.on_screen(lambda: self.set(self.bench.State.from_link(change["new"])))
+
+    def on_screen(self, action: Callable[[], None]) -> None:
+        """A person has moved something: act, unless it is only `show_state` that moves it."""
+        with self._lock:  # a worker may be at it in this moment; then wait, and do not take the person for an echo
+            if not self._syncing:
+                self.guarded(action)
 
     # --- slow things -----------------------------------------------------------------------------------------------------
 
@@ -191,18 +198,22 @@ class Lab(widgets.VBox):
 
     def _prepare(self, missing: object) -> None:
         """In the background, while the last picture stays."""
-        self._preparing = missing
+        self.retire()
+        self._preparing, mine = missing, object()
+        self._job = mine
 
         def show(item: tuple[float, str]) -> None:
-            self.progress.value, self.doing.value = item[0], f"{item[1]} (once) …"
+            with self._lock:
+                if self._job is mine:
+                    self.progress.value, self.doing.value = item[0], f"{item[1]} (once) …"
 
         def done(error: BaseException | None, stopped: bool) -> None:
             with self._lock:
-                if self._preparing != missing:
-                    return  # something else is wanted by now, and is on its way
-                self._preparing, self.waiting.layout.display = None, "none"
+                if self._job is not mine:
+                    return  # something else is wanted by now
+                self.retire()
                 if error is None and not stopped:
-                    self.guarded(self.set, self.state)
+                    self.guarded(self._prepared, missing)
                     return
                 self.state = self._drawn
                 self.show_state()
@@ -212,6 +223,20 @@ class Lab(widgets.VBox):
         self.waiting.layout.display = "flex"
         self.worker.start(self.bench.prepare(self.state), show, done)
 
+    def _prepared(self, missing: object) -> None:
+        if self.bench.missing(self.state) == missing:  # never the same work twice in a row
+            raise InputError(
+                f"{missing} was prepared, but is not to be found in {cache_dir()}; make this folder writable, or set "
+                "LAYERMATCH_CACHE to another."
+            )
+        self.set(self.state)
+
+    def retire(self) -> None:
+        """End the work in the background, if there is any; what it still has to say is not heard."""
+        self.worker.stop()
+        self._job = self._preparing = None
+        self.waiting.layout.display = "none"
+
     # --- where there are no widgets ----------------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs):
@@ -220,9 +245,8 @@ class Lab(widgets.VBox):
         live = data[0] if isinstance(data, tuple) else data
         if live is None or not self.picture.png:
             return data
-        return {**live, "text/plain": self.picture.alt, "image/png": self.picture.png}, {
-            "image/png": {"alt": self.picture.alt}
-        }
+        alt = self.picture.alt
+        return {**live, "text/plain": alt, "image/png": shrink(self.picture.png)}, {"image/png": {"alt": alt}}
 
     def close(self) -> None:
         self.worker.stop()
@@ -239,7 +263,9 @@ def _widget(name: str, control: Control, value) -> widgets.Widget:
             style |= {"button_width": "auto"}
         layout = {"width": "auto"}
         others = (value,) * (value not in control.options)
-        return kind(options=(*control.options, *others), value=value, description=control.label, style=style, layout=layout)
+        return kind(
+            options=(*control.options, *others), value=value, description=control.label, style=style, layout=layout
+        )
     bounds = {"min": control.low, "max": control.high, "step": control.step}
     common = {"value": value, "description": control.label, "style": style}
     if isinstance(value, float):

@@ -20,6 +20,7 @@ import torch
 from .. import __version__
 from ..augment import Views
 from ..config import TrainConfig
+from ..errors import InputError
 from ..noise import KINDS, corrupt, rows
 from ..plots import layer_styles
 from ..probe import label_costs
@@ -49,6 +50,11 @@ class NoiseState(LabState):
     labels: int = choice(20, "labels", (10, 20, 40))
     step: int = choice(200, "trained steps", (60, 200, 600))
     seed: int = number(0, "seed", 0, 99_999, 1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not np.isclose(self.tau, TAUS).any():
+            raise InputError(f"tau={self.tau!r} is not among the measured thresholds; give a multiple of 0.05.")
 
 
 class Prepared(NamedTuple):
@@ -118,7 +124,12 @@ def prepare(labels: int, step: int, seed: int) -> Iterator[tuple[float, str]]:
         "z": with_bias(costs.z).numpy(),
         **{name: getattr(costs, name).numpy() for name in ("p_weak", "p", "labelled")},
     }
-    write_atomically(_cached(labels, step, seed), lambda f: np.savez(f, **content))
+    try:
+        write_atomically(_cached(labels, step, seed), lambda f: np.savez(f, **content))
+    except OSError as error:
+        raise InputError(
+            f"the measurements could not be kept in {cache_dir()} ({error}); set LAYERMATCH_CACHE."
+        ) from error
 
 
 def load(labels: int, step: int, seed: int) -> Prepared | None:
@@ -127,7 +138,7 @@ def load(labels: int, step: int, seed: int) -> Prepared | None:
     return _read(path, path.stat().st_mtime_ns) if path.exists() else None
 
 
-@lru_cache(maxsize=3)  # 7 MB each
+@lru_cache(maxsize=3)  # 4 MB each
 def _read(path: Path, changed: int) -> Prepared | None:
     try:
         with np.load(path, allow_pickle=False) as f:
@@ -146,7 +157,7 @@ def _cached(labels: int, step: int, seed: int) -> Path:
 def compute(prepared: Prepared, state: NoiseState) -> Seen:
     """Spoil the true labels as the state says, and sum up what that does to each layer. Pure; a few milliseconds."""
     P, C = prepared, prepared.p.shape[1]
-    t = min(range(len(TAUS)), key=lambda k: abs(TAUS[k] - state.tau))
+    t = round(state.tau * 20)
     mask = P.p_weak.amax(dim=1) >= TAUS[t]
     labels = P.y.clone()
     for part in (mask, ~mask):  # the rate holds among the samples over tau
@@ -222,18 +233,22 @@ class NoiseBench:
         seen = compute(load(state.labels, state.step, state.seed), state)
         self._picture = self._picture or NoisePicture(seen.layers, len(seen.clean))
         told = tell(seen, state)
-        benefits = ", ".join(f"{name} {b:+.2f}" for name, b in zip(seen.layers, seen.would))
+        listed = lambda values: ", ".join(f"{name} {b:+.2f}" for name, b in zip(seen.layers, values))
+        sizes = [float(np.linalg.norm(part)) for part in (seen.clean, seen.noise, seen.arrives)]
         alt = (
             f"MNIST-1D, {state.labels} labels, step {state.step}, seed {state.seed}; {state.kind} noise, rate {state.rate:.2f}. "
-            f"Layer benefit: {benefits}. {told}"
+            f"Layer benefit: {listed(seen.would)}; arriving with Grad-ReLU {state.grad_relu} and Avg-Clustering "
+            f"{state.avg_clustering}: {listed(seen.reaches)}; of the network's own labels: {listed(seen.own)}. Size of "
+            f"the classifier's gradient: {sizes[0]:.2f} from true labels, {sizes[1]:.2f} added by wrong ones, {sizes[2]:.2f} "
+            f"arrives. {told}"
         )
         return Look(self._picture.png(seen, state), alt, told)
 
 
 # A legend between a panel and its title.
 _above = dict(
-    fontsize=12, ncols=3, loc="lower center", bbox_to_anchor=(0.48, 0.985), frameon=False, columnspacing=0.6,
-    handlelength=1.2, handletextpad=0.3, borderpad=0.2,
+    fontsize=12, ncols=3, loc="lower center", bbox_to_anchor=(0.48, 0.985), frameon=False, columnspacing=1.0,
+    handlelength=1.2, handletextpad=0.5, borderpad=0.2,
 )  # fmt: skip
 
 
@@ -252,12 +267,15 @@ class NoisePicture:
             x, x * 0, marker="D", s=60, facecolor="white", edgecolor="black", linewidth=1.6, zorder=5
         )
         self.numbers = [left.text(i, 0, "", ha="center", va="bottom", fontsize=14) for i in x]
-        left.axhline(0, color="black", linewidth=1.5)
-        left.axhline(1, color="black", linewidth=1.3, linestyle=":")
-        left.set(ylim=(-1.2, 1.45), xlim=(-0.6, len(layers) - 0.4))
+        rules = [
+            left.axhline(0, color="black", linewidth=1.5),
+            left.axhline(1, color="black", linewidth=1.3, linestyle=":"),
+        ]
+        left.set(xlim=(-0.6, len(layers) - 0.4))
+        self.left = left
         left.set_xticks(x, layers, fontsize=14)
         left.set_ylabel("layer benefit (1: true labels)", fontsize=14)
-        names = ["plain FixMatch", "arrives", "network's own labels"]
+        names = ["plain FixMatch", "arrives", "own labels"]
         left.legend([self.would, self.reaches, self.own], names, **_above)
         left.set_title("What pseudo-labels do to each layer", fontsize=15, y=1.11)
         c = np.arange(num_classes)
@@ -285,17 +303,23 @@ class NoisePicture:
         off = ~np.eye(num_classes, dtype=bool)
         self.squares.set_facecolors(["#D55E00" if wrong else "#0072B2" for wrong in off.ravel()])
         self.canvas.move(
-            middle.yaxis, list(self.reaches), list(self.would), self.own, self.numbers, list(self.clean), list(self.noise),
-            self.arrives, self.squares,
+            left.yaxis, rules, list(self.reaches), list(self.would), self.own, self.numbers,
+            middle.yaxis, list(self.clean), list(self.noise), self.arrives, self.squares,
         )  # fmt: skip
 
     def png(self, seen: Seen, state: NoiseState) -> bytes:
         grow(self.would, seen.would)
         grow(self.reaches, seen.reaches)
-        self.own.set_offsets(np.stack([np.arange(len(seen.own)), seen.own.clip(-1.15, 1.15)], axis=1))
+        self.own.set_offsets(np.stack([np.arange(len(seen.own)), seen.own], axis=1))
+        every = np.concatenate([seen.would, seen.reaches, seen.own])
+        low, high = (
+            min(-1.2, 0.5 * np.floor(every.min() / 0.5) - 0.1),
+            max(1.45, 0.5 * np.ceil(every.max() / 0.5) + 0.45),
+        )
+        self.left.set_ylim(low, high)
         for text, value in zip(self.numbers, seen.would):
             text.set_text(f"{value:+.2f}")
-            text.set_y(min(1.08, max(0.0, value) + 0.05))
+            text.set_y(max(0.0, value) + 0.02 * (high - low))
         grow(self.clean, seen.clean)
         grow(self.noise, seen.noise)
         self.arrives.set_ydata(seen.arrives)

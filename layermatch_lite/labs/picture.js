@@ -12,8 +12,9 @@ function render({ model, el }) {
     url = next;
   };
   const size = () => {
-    img.width = model.get("width");
-    img.height = model.get("height");
+    const [width, height] = [model.get("width"), model.get("height")];
+    Object.assign(img, { width, height });
+    img.style.setProperty("--aspect", width / height);
     img.classList.toggle("lml-clickable", model.get("clickable"));
   };
   let clicks = 0;

@@ -21,11 +21,18 @@ def is_file(run: str) -> bool:
 
 
 def missing(run: str, seed: int) -> tuple | None:
-    """(run, seed) where this run has yet to be recorded, None where it is at hand."""
-    if is_file(run):
+    """(run, seed) where this run has yet to be recorded (or is damaged in the cache), None where it is at hand.
+
+    Raises InputError where it cannot be had: an unknown name, a file that is missing or no recording.
+    """
+    if is_file(run) or seed == _shipped(run).config.seed:
+        load(run, seed)
         return None
-    shipped = load(run, 0)  # an unknown name is an error here
-    return None if seed == shipped.config.seed or _cached(run, seed).exists() else (run, seed)
+    try:
+        load(run, seed)
+    except InputError:
+        return run, seed
+    return None
 
 
 def load(run: str, seed: int) -> Recording:

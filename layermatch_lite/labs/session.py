@@ -11,6 +11,9 @@ from ..run import Run
 from ..training import train_steps
 from .state import LabState
 
+NUM_CLASSES = {"mnist1d": 10, "digits": 10, "two_moons": 2, "blobs": 4}
+NONE = "none"  # no second method, no noise
+
 
 class Session:
     """Methods in training on the same data, always at the same step. Built when it is first needed."""
@@ -67,6 +70,13 @@ class RunningBench:
     def missing(self, state: LabState) -> LabState | None:
         return state if self.at(state).step < state.step else None
 
+    def reached(self, state: LabState) -> Session:
+        """The session of this state, which must be at its step: a picture of another one would be a lie."""
+        session = self.at(state)
+        if session.step != state.step:
+            raise RuntimeError(f"the training is at step {session.step}, not at {state.step}")
+        return session
+
     def prepare(self, state: LabState) -> Iterator[tuple[float, str]]:
-        for step in self.at(state).until(state.step):
-            yield step / state.step, f"training to step {state.step}"
+        session = self.at(state)  # now, not when the thread begins
+        return ((step / state.step, f"training to step {state.step}") for step in session.until(state.step))

@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import check_choice, check_range
 from ..recording import Recording
 from . import recorded
 from .drawing import Canvas, Look, grow
 from .state import LabState, choice, number
 
-TAUS = np.linspace(0, 1, 101)
+TAUS = np.linspace(
+    0, 0.99, 100
+)  # recordings hold confidences to three digits: what is nearer to 1 they cannot tell apart
 EVERY = "all"
 
 
@@ -25,8 +28,8 @@ class ThresholdState(LabState):
 
     run: str = choice("mnist1d_fixmatch", "run", recorded.RUNS, open=True)
     seed: int = number(0, "seed", 0, 99_999, 1)
-    snapshot: int = number(20, "snapshot", 0, 20, 1)
-    tau: float = number(0.8, "threshold τ")
+    snapshot: int = number(20, "snapshot", 0, 999, 1)
+    tau: float = number(0.8, "threshold τ", high=0.99)
     label: str = choice(EVERY, "pseudo-label", (EVERY, *"0123456789"), open=True)
 
 
@@ -62,10 +65,17 @@ class ThresholdBench:
     def prepare(self, state: ThresholdState) -> Iterator[tuple[float, str]]:
         return recorded.record(state.run, state.seed)
 
+    def within(self, state: ThresholdState) -> ThresholdState:
+        """The state on what its recording has."""
+        r = recorded.load(state.run, state.seed)
+        label = state.label if state.label in r.classes else EVERY
+        return state.but(snapshot=min(state.snapshot, len(r.steps) - 1), label=label)
+
     def look(self, state: ThresholdState) -> Look:
         r = recorded.load(state.run, state.seed)
-        s = min(state.snapshot, len(r.steps) - 1)
-        label = state.label if state.label in r.classes else EVERY
+        s, label = state.snapshot, state.label
+        check_range("snapshot", s, 0, len(r.steps) - 1, whole=True)
+        check_choice("label", label, (EVERY, *r.classes))
         confidence, labels, right = r.confidence[s].astype(np.float64), r.labels[s], r.right[s]
         chosen = labels == r.classes.index(label) if label != EVERY else np.ones(len(labels), bool)
         curves = passed(confidence[chosen], right[chosen], TAUS)

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data import EMBEDDED
 from ..embedding import embed, is_cached
-from ..errors import InputError
+from ..errors import InputError, check_range
 from ..plots import class_styles
 from ..recording import Recording
 from ..training import data_of
@@ -33,8 +32,8 @@ class TimeMachineState(LabState):
 
     run: str = choice("digits_fixmatch", "run", recorded.RUNS, open=True)
     seed: int = number(0, "seed", 0, 99_999, 1)
-    snapshot: int = number(6, "snapshot", 0, 20, 1)
-    sample: int = number(0, "sample", 0, 399, 1)
+    snapshot: int = number(6, "snapshot", 0, 999, 1)
+    sample: int = number(0, "sample", 0, 99_999, 1)
     map: str = choice("pca", "map", ("pca", "umap"))
 
 
@@ -45,18 +44,21 @@ class History(NamedTuple):
     labels: np.ndarray  # (S,) pseudo-labels
     confidence: np.ndarray  # (S,)
     mask: np.ndarray  # (S,) over tau?
-    company: np.ndarray  # (S,) share of its nearest neighbours in feature space that carry its pseudo-label
+    company: (
+        np.ndarray
+    )  # (S,) share of its ten nearest neighbours in feature space (of all, if fewer) that carry its label
     fell: int | None  # first snapshot from which on it is wrong over tau up to the end; None if it is not at the end
 
 
 def history(r: Recording, i: int) -> History:
-    """Sample i (its place in the recording) through time; neighbours are the ten nearest in the recorded features."""
+    """Sample i (its place in the recording) through time."""
     labels, mask = r.labels[:, i].astype(int), r.mask[:, i]
     z = r.features.astype(np.float32)
     distance = ((z - z[:, i : i + 1]) ** 2).sum(axis=2)
     distance[:, i] = np.inf
-    near = np.argpartition(distance, NEIGHBORS, axis=1)[:, :NEIGHBORS]
-    company = (np.take_along_axis(r.labels, near, axis=1) == labels[:, None]).mean(axis=1)
+    k = min(NEIGHBORS, len(r.y_true) - 1)
+    near = np.argsort(distance, axis=1)[:, :k]
+    company = (np.take_along_axis(r.labels, near, axis=1) == labels[:, None]).sum(axis=1) / max(1, k)
     lost = mask & (labels != r.y_true[i])
     fell = None
     for s in range(len(lost) - 1, -1, -1):
@@ -94,7 +96,7 @@ def tell(r: Recording, s: int, i: int, h: History) -> str:
         f = h.fell
         return (
             f"{first} {now}; it went wrong for good at step {r.steps[f]} as a {name(h.labels[f])}, when {h.company[f]:.0%} of "
-            f"its {NEIGHBORS} nearest neighbours were called so, too."
+            f"its {min(NEIGHBORS, len(r.y_true) - 1)} nearest neighbours were called so, too."
         )
     if h.labels[-1] != h.y:
         return f"{first} {now}; it ends as a {name(h.labels[-1])}, wrong but below τ, so it misleads no one."
@@ -125,9 +127,16 @@ class TimeMachineBench:
         if state.map == "umap" and self.missing(state) is not None:
             yield from fit_umap(state.run, state.seed)
 
+    def within(self, state: TimeMachineState) -> TimeMachineState:
+        """The state on what its recording has."""
+        r = recorded.load(state.run, state.seed)
+        return state.but(snapshot=min(state.snapshot, len(r.steps) - 1), sample=min(state.sample, len(r.y_true) - 1))
+
     def look(self, state: TimeMachineState) -> Look:
         r = recorded.load(state.run, state.seed)
-        s, i = min(state.snapshot, len(r.steps) - 1), min(state.sample, len(r.y_true) - 1)
+        s, i = state.snapshot, state.sample
+        check_range("snapshot", s, 0, len(r.steps) - 1, whole=True)
+        check_range("sample", i, 0, len(r.y_true) - 1, whole=True)
         points, h = _maps(r, state.map), history(r, i)
         if self._of is not r:
             self._picture, self._of = TimePicture(r), r
@@ -137,7 +146,7 @@ class TimeMachineBench:
         when = f"{r.about['name']}, {r.config.method}, seed {r.config.seed}"
         png = self._picture.png(r, s, i, h, points, counts, f"{when}, step {r.steps[s]} ({state.map.upper()} map)")
         path = ", ".join(f"{r.classes[c]} at step {t}" for t, c in _changes(r, h))
-        return Look(png, f"{when}. {told} Its pseudo-labels: {path}.", told)
+        return Look(png, f"{when}, {state.map.upper()} map. {told} Its pseudo-labels: {path}.", told)
 
 
 def _changes(r: Recording, h: History) -> list[tuple[int, int]]:
@@ -182,7 +191,7 @@ class TimePicture:
         C = len(r.classes)
         figure = self.canvas.figure
         grid = figure.add_gridspec(
-            1, 3, left=0.012, right=0.985, bottom=0.14, top=0.87, wspace=0.17, width_ratios=(1.35, 1.0, 1.3)
+            1, 3, left=0.012, right=0.985, bottom=0.14, top=0.87, wspace=0.24, width_ratios=(1.35, 1.0, 1.3)
         )
         self.map, middle = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         lower = grid[2].subgridspec(2, 1, height_ratios=(0.75, 2), hspace=0.12)
@@ -196,7 +205,7 @@ class TimePicture:
         self.here = self.map.scatter([], [], s=330, facecolor="none", edgecolor="#D55E00", linewidth=3.5)
         self.map.set_xticks([])
         self.map.set_yticks([])
-        self.map.set_xlabel("ring: wrong over τ; orange: the sample, its way", fontsize=12.5)
+        self.map.set_xlabel("ring: wrong over τ; orange: sample and way", fontsize=12.5)
         c = np.arange(C)
         self.squares = middle.scatter(*np.meshgrid(c, c), s=np.zeros(C * C), marker="s", linewidth=0)
         self.squares.set_facecolors(["#D55E00" if i != j else "#0072B2" for i in c for j in c])
@@ -220,9 +229,10 @@ class TimePicture:
         ]
         self.now = right.axvline(0, color="black", linewidth=2)
         margin = 0.04 * max(1, int(r.steps[-1]))
-        right.set(xlim=(-margin, r.steps[-1] + margin), ylim=(0, 1.08))
+        right.set(xlim=(-margin, r.steps[-1] + margin), ylim=(-0.24, 1.08))
         right.set_xlabel("training step", fontsize=14)
         right.set_ylabel("confidence", fontsize=14)
+        right.set_yticks([0, 0.25, 0.5, 0.75, 1])
         right.legend(
             [self.good, self.bad, tau], ["right label", "wrong", f"τ = {r.config.threshold:g}"], fontsize=12, loc="lower right",
             ncols=3, columnspacing=0.8, handletextpad=0.4,
@@ -235,7 +245,7 @@ class TimePicture:
         self.image = self.itself.imshow(np.zeros((8, 8)), cmap="gray_r", aspect="equal") if _is_image(r) else None
         self.caption = figure.text(0.985, 0.91, "", fontsize=15, ha="right")
         self.heading = figure.text(0.012, 0.91, "", fontsize=15)
-        self.data = data_of(r.config).x_unlabelled if r.about["name"] in EMBEDDED else None
+        self.data = data_of(r.config).x_unlabelled if r.about["name"] in ("mnist1d", "digits") else None
         self.canvas.move(
             self.dots, self.rings, self.trail, self.here, self.squares, self.cell, self.line, self.good, self.bad, self.names,
             self.now, self.image or self.drawn, self.caption, self.heading,

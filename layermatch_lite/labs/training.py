@@ -11,16 +11,15 @@ from matplotlib.lines import Line2D
 
 from ..config import METHODS, TrainConfig
 from ..data import EMBEDDED, SSLData
+from ..errors import InputError
 from ..noise import KINDS
 from ..plots import LINES, STYLE
 from ..report import NAMES
 from ..training import data_of
 from .drawing import Canvas, Look
-from .session import RunningBench, Session
+from .session import NONE, NUM_CLASSES, RunningBench, Session
 from .state import LabState, choice, hidden, number
 
-NONE = "none"
-CLASSES = {"mnist1d": 10, "digits": 10, "two_moons": 2, "blobs": 4}
 RECORDS = 30  # points on a curve
 
 
@@ -41,6 +40,11 @@ class TrainingState(LabState):
     seed: int = number(0, "seed", 0, 99_999, 1)
     step: int = hidden(0, 0, 600)
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.step > self.steps:
+            raise InputError(f"step={self.step} lies beyond steps={self.steps}; give a step of at most {self.steps}.")
+
     @property
     def last_step(self) -> int:
         return self.steps
@@ -54,8 +58,8 @@ class TrainingState(LabState):
         noisy = self.noise != NONE and METHODS[method].unlabelled
         every = self.steps // RECORDS
         return TrainConfig.preset(
-            "demo_cpu", dataset=self.dataset, num_labels=self.per_class * CLASSES[self.dataset], method=method, seed=self.seed,
-            threshold=self.tau, steps=self.steps, log_every=every, probe_every=every,
+            "demo_cpu", dataset=self.dataset, num_labels=self.per_class * NUM_CLASSES[self.dataset], method=method,
+            seed=self.seed, threshold=self.tau, steps=self.steps, log_every=every, probe_every=every,
             noise=self.noise if noisy else None, noise_rate=self.rate if noisy else None,
         )  # fmt: skip
 
@@ -100,12 +104,20 @@ class TrainingBench(RunningBench):
         return Session(state, configs, lambda: _data(configs[0].dataset, configs[0].num_labels, state.seed))
 
     def look(self, state: TrainingState) -> Look:
-        session = self.at(state)
+        session = self.reached(state)
         histories = {run.config.method: list(run.history) for run in session.runs} if session.step else {}
         if self._picture is None or self._picture.steps != state.steps:
             self._picture = TrainingPicture(state.steps)
         told = tell(state, histories)
-        alt = f"Curves of {about(state)}. {told}"
+        benefits = []
+        for method, history in histories.items():
+            rows = history[-1].get("layer_benefit") if history else None
+            if rows and not rows[-1]["empty"]:
+                first, last = rows[0], rows[-1]
+                benefits.append(
+                    f"{NAMES[method]} {first['benefit']:+.2f} in {first['layer']}, {last['benefit']:+.2f} in {last['layer']}"
+                )
+        alt = f"Curves of {about(state)}. {told}" + (f" Layer benefit: {'; '.join(benefits)}." if benefits else "")
         return Look(self._picture.png(state, histories), alt, told)
 
 
@@ -122,9 +134,9 @@ class TrainingPicture:
 
     def __init__(self, steps: int):
         self.steps, self.canvas = steps, Canvas()
-        grid = dict(left=0.045, right=0.985, bottom=0.24, top=0.82, wspace=0.2)
+        grid = dict(left=0.045, right=0.985, bottom=0.24, top=0.82, wspace=0.25)
         axes = self.canvas.figure.subplots(1, 4, gridspec_kw=grid)
-        self.lines, self.dots = {}, {}
+        self.lines = {}
         for ax, (key, title) in zip(axes, PANELS.items()):
             ax.set_title(title, fontsize=15)
             ax.set_xlabel("training step", fontsize=13)

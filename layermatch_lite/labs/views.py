@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import html
 import time
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 import ipywidgets as widgets
 
+from ..recording import Recording
 from . import recorded
 from .decision import DecisionBench, moved, places_of
 from .frame import Lab
 from .noise import NoiseBench
-from .threshold import ThresholdBench
+from .session import Session
+from .threshold import EVERY, ThresholdBench
 from .timemachine import TimeMachineBench, next_wrong
 from .training import TrainingBench
 
@@ -26,7 +28,31 @@ class NoiseLab(Lab):
         super().__init__(NoiseBench(), link, **settings)
 
 
-class ThresholdLab(Lab):
+class RecordedLab(Lab):
+    """A lab that looks at a recorded run, whose number of snapshots and samples bounds the sliders."""
+
+    def draw(self) -> None:
+        super().draw()
+        r = recorded.load(self.state.run, self.state.seed)
+        self._syncing = True
+        try:
+            self.adapt(r)
+        finally:
+            self._syncing = False
+
+    def adapt(self, r: Recording) -> None:
+        """Bring the controls in line with the recording."""
+        self.controls["snapshot"].max = len(r.steps) - 1
+
+    def change(self, **settings) -> None:
+        """Another run may have fewer snapshots and samples: the last ones are shown then."""
+        state = self.state.but(**settings)
+        if "run" in settings and self.bench.missing(state) is None:
+            state = self.bench.within(state)
+        self.set(state)
+
+
+class ThresholdLab(RecordedLab):
     """Slide τ over a recorded run: mask rate, pseudo-label accuracy and their product, for all samples and per class.
 
     run: a name of `list_recorded`, or the path of a recording of your own.
@@ -35,8 +61,15 @@ class ThresholdLab(Lab):
     def __init__(self, link: str | None = None, **settings):
         super().__init__(ThresholdBench(), link, **settings)
 
+    def adapt(self, r: Recording) -> None:
+        super().adapt(r)
+        options = (EVERY, *r.classes)
+        if self.controls["label"].options != options:
+            self.controls["label"].options = options
+        self.controls["label"].value = self.state.label
 
-class TimeMachine(Lab):
+
+class TimeMachine(RecordedLab):
     """Scrub through a recorded run; follow one sample to the moment when it went wrong.
 
     run: a name of `list_recorded`, or the path of a recording of your own.
@@ -50,54 +83,70 @@ class TimeMachine(Lab):
         box.children += (self.button("Next wrong one", self.next_wrong),)
         return box
 
+    def adapt(self, r: Recording) -> None:
+        super().adapt(r)
+        self.controls["sample"].max = len(r.y_true) - 1
+
     def next_wrong(self) -> None:
         """Go to the next sample whose label over τ is wrong at this moment."""
         r = recorded.load(self.state.run, self.state.seed)
-        s = min(self.state.snapshot, len(r.steps) - 1)
-        self.set(self.state.but(sample=next_wrong(r, s, self.state.sample)))
+        self.set(self.state.but(sample=next_wrong(r, self.state.snapshot, self.state.sample)))
 
 
 class RunningLab(Lab):
     """A lab that trains in the background. Start goes on from where it is; a changed setting starts over."""
 
     def panel(self) -> widgets.Widget:
-        self._training, self.told = None, widgets.Label()
+        self.told = widgets.Label()
         box = super().panel()
         box.children += (widgets.HBox([*self.buttons(), self.told], layout={"flex_flow": "row wrap"}),)
         return box
 
+    @property
+    def training(self) -> bool:
+        """Is a training under way, or about to end?"""
+        return self._job is not None and self._preparing is None
+
     def start(self) -> None:
         """Train to the last step."""
-        if self._training and self.worker.running:
+        if self.training and self.worker.running:
             self.told.value = "It is running already."
-        elif self.state.step >= self.state.last_step:
+        elif self.state.step >= self.state.last_step and self._preparing is None:
             self.told.value = f"All {self.state.last_step} steps are done; Reset starts over."
         else:
             self.train(self.state.last_step)
 
     def pause(self) -> None:
         """Hold after the step at hand; Start goes on."""
-        if self._training:
+        if self.training:
             self.worker.stop()
 
     def change(self, **settings) -> None:
-        goes_on = self._training and self.worker.running
+        goes_on = self.training and self.worker.running
         super().change(**settings, step=0)
         if goes_on:
             self.start()
 
     def set(self, state) -> None:
         with self._lock:
-            if self._training:
-                self.worker.stop()
-                self._training, self.told.value = None, ""
+            if self._job is not None and self._preparing != state:
+                self.retire()
             super().set(state)
 
-    def train(self, until: int) -> None:
-        """Train up to a step in the background, and show a picture now and then."""
-        session = self.bench.at(self.state)
-        self._training = mine = object()
+    def retire(self) -> None:
+        if self.worker.running or self.training:
+            self.bench.session = None  # its thread may still be at a step: nobody else goes on with it
+            self.told.value = ""
+        super().retire()
+
+    def train(self, steps: int) -> None:
+        """Train so many steps further (at most to the last one) in the background, and show a picture now and then."""
+        session = self.bench.session if self._job is not None else self.bench.at(self.state)
+        self.worker.stop()  # what is under way goes on as this training
+        self._preparing, self.waiting.layout.display = None, "none"
+        self._job = mine = object()
         first, began, drawn = session.step, time.monotonic(), 0.0
+        until = min(first + steps, self.state.last_step)
 
         def show(step: int) -> None:
             nonlocal drawn
@@ -105,44 +154,51 @@ class RunningLab(Lab):
             if now - drawn < FRAME_SECONDS and step < until:
                 return
             with self._lock:
-                if self._training is not mine:
+                if self._job is not mine:
                     return  # something else is on the screen by now
-                self.state = session.state.but(step=step)
-                self.draw()
-                self.show_state()
+                self._catch_up(session)
                 left = (until - step) * (now - began) / (step - first)
                 self.told.value = f"step {step} of {until}, about {left:.0f} s left" if step < until else ""
             drawn = time.monotonic()
 
         def done(error: BaseException | None, stopped: bool) -> None:
             with self._lock:
-                if self._training is not mine:
+                if self._job is not mine:
                     return
-                self._training = None
-                self.state = session.state.but(step=session.step)
-                self.draw()
-                self.show_state()
-                self.told.value = f"{'held' if stopped else 'ended'} at step {session.step}"
-                if error is not None:
+                self._job = None
+                if error is None:
+                    self.guarded(self._catch_up, session)
+                else:
                     self.fault(error)
+                    self.state = self._drawn
+                    self.show_state()
+                self.told.value = f"{'held' if stopped else 'ended'} at step {session.step}"
 
         self.told.value = "starting"
         self.worker.start(session.until(until), show, done)
+
+    def _catch_up(self, session: Session) -> None:
+        """Show the step that the session has reached, while it holds still."""
+        with session.lock:
+            self.state = session.state.but(step=session.step)
+            self.draw()
+            self.show_state()
 
 
 class TrainingLab(RunningLab):
     """Live curves of one or two methods; the notebook stays free while they train."""
 
     def __init__(self, link: str | None = None, **settings):
+        self._ended = False
         super().__init__(TrainingBench(), link, **settings)
 
     def buttons(self) -> list[widgets.Button]:
         return [self.button("Start", self.start), self.button("Pause", self.pause), self.button("Stop", self.stop)]
 
     def start(self) -> None:
-        if self._ended and not (self._training and self.worker.running):
+        """Begin, or go on after a pause; after Stop a new training begins."""
+        if self._ended:
             self.set(self.state.but(step=0))
-        self._ended = False
         super().start()
 
     def stop(self) -> None:
@@ -150,9 +206,9 @@ class TrainingLab(RunningLab):
         self.pause()
         self._ended = True
 
-    def panel(self) -> widgets.Widget:
+    def set(self, state) -> None:
         self._ended = False
-        return super().panel()
+        super().set(state)
 
 
 class DecisionLab(RunningLab):
@@ -164,11 +220,12 @@ class DecisionLab(RunningLab):
         self.picture.observe(self._clicked, "clicked")
 
     def buttons(self) -> list[widgets.Button]:
-        step = lambda n: lambda: self.train(min(self.state.step + n, self.state.last_step))
         return [
-            self.button("Start", self.start), self.button("Pause", self.pause), self.button("1 step", step(1)),
-            self.button("10 steps", step(10)),
-        ]  # fmt: skip
+            self.button("Start", self.start),
+            self.button("Pause", self.pause),
+            self.button("1 step", lambda: self.train(1)),
+            self.button("10 steps", lambda: self.train(10)),
+        ]
 
     def panel(self) -> widgets.Widget:
         box = super().panel()
@@ -189,11 +246,8 @@ class DecisionLab(RunningLab):
         super().show_state()
         self._syncing = True
         try:
-            places = places_of(self.state)
-            names = tuple(
-                (f"{k + 1}, class {k // self.state.per_class + 1} {MARKS[k // self.state.per_class]}", k)
-                for k in range(len(places))
-            )
+            places, each = places_of(self.state), self.state.per_class
+            names = tuple((f"{k + 1}, class {k // each + 1} {MARKS[k // each]}", k) for k in range(len(places)))
             if self.which.options != names:
                 self.which.options = names
             for slider, value in zip((self.x, self.y), places[self.which.value].tolist()):
@@ -202,24 +256,33 @@ class DecisionLab(RunningLab):
         finally:
             self._syncing = False
 
+    def change(self, **settings) -> None:
+        """With other points, or another number of labels, the places of the labels are drawn anew."""
+        if {"dataset", "per_class"} & settings.keys():
+            settings["places"] = ""
+        super().change(**settings)
+
     def place(self, k: int, x: float, y: float) -> None:
         """Put labelled point k to (x, y)."""
         self.change(places=moved(self.state, k, x, y).places)
 
     def _placed(self, change) -> None:
-        k, x, y = self.which.value, self.x.value, self.y.value
-        # A slider on the screen answers with its value rounded to its step: that moves nothing.
-        if not self._syncing and abs(places_of(self.state)[k] - (x, y)).max() > 0.005:
-            self.guarded(self.place, k, x, y)
+        def act() -> None:
+            k = self.which.value
+            x, y = (change["new"] if s is change["owner"] else s.value for s in (self.x, self.y))
+            # A slider on the screen answers with its value rounded to its step: that moves nothing.
+            if abs(places_of(self.state)[k] - (x, y)).max() > 0.005:
+                self.place(k, x, y)
+
+        self.on_screen(act)
 
     def _clicked(self, change) -> None:
         def act() -> None:
             at = self.bench.point_at(*change["new"][:2])
             if at is not None:
-                self.place(self.which.value, *at)
-                self.which.value = (self.which.value + 1) % len(
-                    self.which.options
-                )  # the next click places the next one
+                k = self.which.value
+                self.place(k, *at)
+                self.which.value = (k + 1) % len(self.which.options)  # the next click places the next one
 
         self.guarded(act)
 
@@ -240,13 +303,14 @@ def classroom(query: str = "") -> widgets.Widget:
 
     A link that fits no lab is said above the tabs.
     """
-    link = dict(parse_qsl(query)).get("lesson", "")
+    # A lesson link holds & and = itself, so it is everything that follows; a browser may have encoded it.
+    link = unquote_plus(query.partition("lesson=")[2])
     labs = [make() for make in LABS.values()]
     tabs = widgets.Tab(labs, titles=list(LABS))
     named = [lab.state.lab for lab in labs]
     if not link:
         return tabs
-    name = link.partition("?")[0]
+    name = link.partition("?")[0].strip()
     if name not in named:
         return widgets.VBox(
             [
