@@ -100,7 +100,9 @@ class TrainConfig:
     momentum: float = setting(0.9, "Nesterov momentum of SGD, below 1")
     weight_decay: float = setting(5e-4, "on weights only, not on BN and biases")
     ema_decay: float = setting(0.999, "decay of the averaged parameters that are evaluated (they warm up), below 1")
-    model: str = setting("auto", "mlp, mlp_plane (two features), small_cnn_1d, small_cnn or wrn-28-2; auto goes by the data")
+    model: str = setting(
+        "auto", "mlp, mlp_plane (two features), small_cnn_1d, small_cnn or wrn-28-2; auto goes by the data"
+    )
     bn_momentum: float = setting(0.1, "weight of the newest batch in BatchNorm's running statistics")
 
     seed: int = setting(0, "chooses labels, initial weights, batches and views")

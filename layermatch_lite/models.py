@@ -15,6 +15,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .errors import InputError, check_choice, check_range
 
@@ -183,6 +184,22 @@ def init_weights(model: nn.Module, generator: torch.Generator | None = None) -> 
     nn.init.zeros_(model.classifier.bias)
 
 
+class _NoDraws(TorchFunctionMode):
+    """Inside, constructors leave weights undrawn: the global generator belongs to the user, perhaps in another thread."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(function, "__name__", "") in (
+            "uniform_",
+            "normal_",
+            "kaiming_uniform_",
+            "kaiming_normal_",
+            "xavier_normal_",
+        ):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
 def build_model(
     name: str,
     sample_shape: tuple[int, ...],
@@ -208,8 +225,7 @@ def build_model(
     if (dims != 3) if wrn else (name.removesuffix("_plane") != by_dims[dims]):
         raise InputError(f"model={name!r} does not fit samples of shape {tuple(sample_shape)}; use model='auto'.")
     channels = sample_shape[0]
-    # Constructors draw from the global generator, which other threads may be drawing from, too; on this device they draw nothing.
-    with torch.device("meta"):
+    with _NoDraws():  # the weights are drawn below, from `generator`
         if wrn:
             model = WideResNet(int(wrn[1]), int(wrn[2]), num_classes, bn_momentum, channels)
         else:
@@ -220,9 +236,5 @@ def build_model(
                 "small_cnn": SmallCNN,
             }[name]
             model = make(channels, num_classes=num_classes, bn_momentum=bn_momentum)
-    model.to_empty(device="cpu")
-    for module in model.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            module.reset_parameters()
     init_weights(model, generator)
     return model

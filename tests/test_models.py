@@ -66,3 +66,16 @@ def test_features_in_the_plane(g):
     assert [name for name, _ in model.named_children()] == ["fc1", "fc2", "fc3", "classifier"]
     with pytest.raises(InputError, match="does not fit samples"):
         build_model("mlp_plane", (1, 40), 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("mlp_plane", (2,)), ("small_cnn_1d", (1, 40)), ("small_cnn", (1, 8, 8)), ("wrn-10-1", (3, 32, 32))],
+)
+def test_building_a_model_draws_from_its_generator_alone(name, shape):
+    before = torch.random.get_rng_state()
+    a, b = (build_model(name, shape, 4, generator=generator(3, "init")) for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    for p, q in zip(a.state_dict().values(), b.state_dict().values()):
+        assert torch.equal(p, q) and p.isfinite().all()
+    assert all(p.any() for n, p in a.named_parameters() if n.endswith("weight")) and not a.classifier.bias.any()

@@ -28,9 +28,9 @@ from ..strategies import AvgClustering
 from ..theory import feature_gradient
 from .drawing import Canvas, Look
 from .session import NONE, NUM_CLASSES, RunningBench, Session
-from .state import LabState, choice, hidden, number
+from .state import LabState, choice, hidden, number, seed
 
-STEPS, SHOWN, GRID, PULLED = 300, 300, 70, 60
+STEPS, SHOWN, GRID, PULLED = 300, 300, 56, 60
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class DecisionState(LabState):
     method_a: str = choice("fixmatch", "left", tuple(METHODS))
     method_b: str = choice("layermatch", "right", (*METHODS, NONE))
     tau: float = number(0.8, "threshold τ")
-    seed: int = number(0, "seed", 0, 99_999, 1)
+    seed: int = seed()
     places: str = hidden("")  # "x,y;x,y;..." of the labelled points; empty: drawn by the seed
     step: int = hidden(0, 0, STEPS)
 
@@ -115,14 +115,14 @@ class DecisionSession(Session):
         )  # fmt: skip
         super().__init__(state, [replace(config, method=m) for m in state.methods], lambda: data)
         self._config, self._averages = config, []
+        g = generator(state.seed, "init")
+        self._start = build_model("mlp_plane", data.sample_shape, len(data.classes), generator=g)
 
     def now(self, k: int) -> tuple[nn.Module, AvgClustering]:
         """Network and averaged centres of method k. Before the first step all networks are one, and no run is needed."""
         if self.step:
             return self.runs[k].model, self._averages[k]
-        g = generator(self.state.seed, "init")
-        model = build_model("mlp_plane", self.data.sample_shape, len(self.data.classes), generator=g)
-        return model, AvgClustering(model.classifier)
+        return self._start, AvgClustering(self._start.classifier)
 
     def advance(self) -> None:
         if not self._averages:

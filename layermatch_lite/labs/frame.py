@@ -270,6 +270,6 @@ def _widget(name: str, control: Control, value) -> widgets.Widget:
     common = {"value": value, "description": control.label, "style": style}
     if isinstance(value, float):
         return widgets.FloatSlider(**bounds, **common, readout_format=".2f", layout={"width": "330px"})
-    if control.high - control.low > 500:
+    if control.box:
         return widgets.BoundedIntText(**bounds, **common, layout={"width": "150px"})
     return widgets.IntSlider(**bounds, **common, layout={"width": "330px"})

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.ticker import MaxNLocator
 
 from .. import __version__
 from ..augment import Views
@@ -30,7 +31,7 @@ from ..system import cache_dir, write_atomically
 from ..theory import classifier_gradient, split_classifier_gradient, with_bias
 from ..training import data_of, labelled_batch, train_steps, unlabelled_batch
 from .drawing import Canvas, Look, grow
-from .state import LabState, choice, number
+from .state import LabState, choice, number, seed
 
 SAMPLES, STEPS = 400, 600
 TAUS = tuple(k / 20 for k in range(21))
@@ -49,7 +50,7 @@ class NoiseState(LabState):
     avg_clustering: str = choice("off", "Avg-Clustering", ("off", "on"))
     labels: int = choice(20, "labels", (10, 20, 40))
     step: int = choice(200, "trained steps", (60, 200, 600))
-    seed: int = number(0, "seed", 0, 99_999, 1)
+    seed: int = seed()
 
     def __post_init__(self):
         super().__post_init__()
@@ -267,10 +268,8 @@ class NoisePicture:
             x, x * 0, marker="D", s=60, facecolor="white", edgecolor="black", linewidth=1.6, zorder=5
         )
         self.numbers = [left.text(i, 0, "", ha="center", va="bottom", fontsize=14) for i in x]
-        rules = [
-            left.axhline(0, color="black", linewidth=1.5),
-            left.axhline(1, color="black", linewidth=1.3, linestyle=":"),
-        ]
+        left.axhline(0, color="black", linewidth=1.5)
+        left.axhline(1, color="black", linewidth=1.3, linestyle=":")
         left.set(xlim=(-0.6, len(layers) - 0.4))
         self.left = left
         left.set_xticks(x, layers, fontsize=14)
@@ -286,6 +285,7 @@ class NoisePicture:
         middle.set_xlabel("centre $w_c$ of class", fontsize=14)
         middle.set_title("Size of the classifier's gradient", fontsize=15, y=1.11)
         middle.legend([self.clean, self.noise, self.arrives], ["true labels", "wrong ones add", "arrives"], **_above)
+        middle.yaxis.set_major_locator(MaxNLocator(4))
         self.middle = middle
         self.squares = right.scatter(*np.meshgrid(c, c), s=np.zeros(num_classes**2), marker="s", linewidth=0)
         right.set(xlim=(-0.6, num_classes - 0.4), ylim=(num_classes - 0.4, -0.6), aspect="equal", anchor="N")
@@ -297,13 +297,14 @@ class NoisePicture:
         right.text(0.5, 1.035, "area: how many", ha="center", fontsize=12.5, transform=right.transAxes)
         for ax in (left, middle, right):
             ax.tick_params(axis="y", labelsize=13)
+        for ax in (left, right):  # not in the middle, whose axis is drawn every time
             ax.grid(axis="y", alpha=0.25)
         for ax in (middle, right):
             ax.tick_params(axis="x", labelsize=13)
         off = ~np.eye(num_classes, dtype=bool)
         self.squares.set_facecolors(["#D55E00" if wrong else "#0072B2" for wrong in off.ravel()])
         self.canvas.move(
-            left.yaxis, rules, list(self.reaches), list(self.would), self.own, self.numbers,
+            list(self.reaches), list(self.would), self.own, self.numbers,
             middle.yaxis, list(self.clean), list(self.noise), self.arrives, self.squares,
         )  # fmt: skip
 
@@ -316,7 +317,9 @@ class NoisePicture:
             min(-1.2, 0.5 * np.floor(every.min() / 0.5) - 0.1),
             max(1.45, 0.5 * np.ceil(every.max() / 0.5) + 0.45),
         )
-        self.left.set_ylim(low, high)
+        if self.left.get_ylim() != (low, high):  # rarely: they move in steps
+            self.left.set_ylim(low, high)
+            self.canvas.refresh()
         for text, value in zip(self.numbers, seen.would):
             text.set_text(f"{value:+.2f}")
             text.set_y(max(0.0, value) + 0.02 * (high - low))

@@ -18,6 +18,7 @@ class Control(NamedTuple):
     high: float = 1
     step: float = 0.01
     open: bool = False
+    box: bool = False
 
 
 def choice(default, label: str, options, *, open: bool = False):
@@ -28,6 +29,11 @@ def choice(default, label: str, options, *, open: bool = False):
 def number(default: float, label: str, low: float = 0.0, high: float = 1.0, step: float = 0.01):
     """A setting on a slider: a float where the default is one, else a whole number."""
     return field(default=default, metadata={"control": Control(label, (), low, high, step)})
+
+
+def seed():
+    """The seed of a lab, in a box to type into."""
+    return field(default=0, metadata={"control": Control("seed", (), 0, 99_999, 1, box=True)})
 
 
 def hidden(default, low: float = 0, high: float = 0):

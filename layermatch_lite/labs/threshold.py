@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from ..errors import check_choice, check_range
 from ..recording import Recording
 from . import recorded
 from .drawing import Canvas, Look, grow
-from .state import LabState, choice, number
+from .state import LabState, choice, number, seed
 
 TAUS = np.linspace(
     0, 0.99, 100
@@ -27,7 +28,7 @@ class ThresholdState(LabState):
     lab = "threshold"
 
     run: str = choice("mnist1d_fixmatch", "run", recorded.RUNS, open=True)
-    seed: int = number(0, "seed", 0, 99_999, 1)
+    seed: int = seed()
     snapshot: int = number(20, "snapshot", 0, 999, 1)
     tau: float = number(0.8, "threshold τ", high=0.99)
     label: str = choice(EVERY, "pseudo-label", (EVERY, *"0123456789"), open=True)
@@ -153,7 +154,7 @@ class ThresholdPicture:
         right.set_xlabel("pseudo-label", fontsize=15)
         right.set_ylabel("samples", fontsize=15)
         right.legend(fontsize=13, ncols=3, loc="upper right")
-        right.grid(axis="y", alpha=0.3)
+        right.yaxis.set_major_locator(MaxNLocator(5))
         for ax in (left, right):
             ax.tick_params(labelsize=13)
         self.right = right

@@ -19,7 +19,7 @@ from ..recording import Recording
 from ..training import data_of
 from . import recorded
 from .drawing import Canvas, Look
-from .state import LabState, choice, number
+from .state import LabState, choice, number, seed
 
 NEIGHBORS = 10
 
@@ -31,7 +31,7 @@ class TimeMachineState(LabState):
     lab = "time"
 
     run: str = choice("digits_fixmatch", "run", recorded.RUNS, open=True)
-    seed: int = number(0, "seed", 0, 99_999, 1)
+    seed: int = seed()
     snapshot: int = number(6, "snapshot", 0, 999, 1)
     sample: int = number(0, "sample", 0, 99_999, 1)
     map: str = choice("pca", "map", ("pca", "umap"))

@@ -18,7 +18,7 @@ from ..report import NAMES
 from ..training import data_of
 from .drawing import Canvas, Look
 from .session import NONE, NUM_CLASSES, RunningBench, Session
-from .state import LabState, choice, hidden, number
+from .state import LabState, choice, hidden, number, seed
 
 RECORDS = 30  # points on a curve
 
@@ -37,7 +37,7 @@ class TrainingState(LabState):
     noise: str = choice(NONE, "spoil pseudo-labels", (NONE, *KINDS))
     rate: float = number(0.2, "noise rate")
     steps: int = choice(300, "steps", (150, 300, 600))
-    seed: int = number(0, "seed", 0, 99_999, 1)
+    seed: int = seed()
     step: int = hidden(0, 0, 600)
 
     def __post_init__(self):
