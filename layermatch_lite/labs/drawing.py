@@ -40,10 +40,6 @@ class Canvas:
             else:
                 self.move(*a)
 
-    def refresh(self) -> None:
-        """Something fixed has changed, the limits of an axis, say: draw it once more."""
-        self._fixed = None
-
     def png(self) -> bytes:
         """The figure as it is now."""
         from PIL import Image

@@ -34,6 +34,10 @@ from .drawing import Canvas, Look, grow
 from .state import LabState, choice, number, seed
 
 SAMPLES, STEPS = 400, 600
+LOW, HIGH = (
+    -2.0,
+    1.5,
+)  # of the benefit's axis, the same for every state so that heights can be compared; ▼ marks what lies beyond
 TAUS = tuple(k / 20 for k in range(21))
 
 
@@ -270,8 +274,7 @@ class NoisePicture:
         self.numbers = [left.text(i, 0, "", ha="center", va="bottom", fontsize=14) for i in x]
         left.axhline(0, color="black", linewidth=1.5)
         left.axhline(1, color="black", linewidth=1.3, linestyle=":")
-        left.set(xlim=(-0.6, len(layers) - 0.4))
-        self.left = left
+        left.set(xlim=(-0.6, len(layers) - 0.4), ylim=(LOW, HIGH))
         left.set_xticks(x, layers, fontsize=14)
         left.set_ylabel("layer benefit (1: true labels)", fontsize=14)
         names = ["plain FixMatch", "arrives", "own labels"]
@@ -311,18 +314,10 @@ class NoisePicture:
     def png(self, seen: Seen, state: NoiseState) -> bytes:
         grow(self.would, seen.would)
         grow(self.reaches, seen.reaches)
-        self.own.set_offsets(np.stack([np.arange(len(seen.own)), seen.own], axis=1))
-        every = np.concatenate([seen.would, seen.reaches, seen.own])
-        low, high = (
-            min(-1.2, 0.5 * np.floor(every.min() / 0.5) - 0.1),
-            max(1.45, 0.5 * np.ceil(every.max() / 0.5) + 0.45),
-        )
-        if self.left.get_ylim() != (low, high):  # rarely: they move in steps
-            self.left.set_ylim(low, high)
-            self.canvas.refresh()
+        self.own.set_offsets(np.stack([np.arange(len(seen.own)), seen.own.clip(LOW, HIGH)], axis=1))
         for text, value in zip(self.numbers, seen.would):
-            text.set_text(f"{value:+.2f}")
-            text.set_y(max(0.0, value) + 0.02 * (high - low))
+            text.set_text(f"{value:+.2f}" + ("▼" if value < LOW else "▲" if value > HIGH else ""))
+            text.set_y(min(max(0.0, value), HIGH - 0.3) + 0.06)
         grow(self.clean, seen.clean)
         grow(self.noise, seen.noise)
         self.arrives.set_ydata(seen.arrives)
