@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 import pytest
@@ -378,3 +379,11 @@ def test_formulas_render_without_the_network(page, classroom):
     page.locator("img.lml-picture").first.wait_for()
     assert page.locator("mjx-container").count() >= 1
     assert "$" not in page.locator("#rendered_cells").inner_text()
+
+
+@pytest.mark.parametrize("encode", [str, quote], ids=["raw", "encoded"])
+def test_the_address_of_the_classroom_opens_a_lesson(page, classroom, encode):
+    link = "threshold?run=digits_fixmatch&seed=0&snapshot=5&tau=0.3&label=all"
+    page.goto(f"{classroom}/?lesson={encode(link)}")
+    lab = OnScreen(page, "ThresholdLab", page.locator(".lml-lab").nth(4))
+    assert lab.settle()["link"] == link
