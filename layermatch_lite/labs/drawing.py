@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,7 +12,11 @@ from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 1180, 460  # pixels of a lab's picture; it scales down with the window
+WIDTH, HEIGHT = 1180, 460  # pixels of a lab's picture; it scales with the window
+
+
+# Two labs may draw in two threads; matplotlib's font cache is one for all.
+_FONTS = threading.Lock()
 
 
 class Look(NamedTuple):
@@ -44,13 +49,14 @@ class Canvas:
         """The figure as it is now."""
         from PIL import Image
 
-        if self._fixed is None:
-            self._agg.draw()
-            self._fixed = self._agg.copy_from_bbox(self.figure.bbox)
-        self._agg.restore_region(self._fixed)
-        for artist in self.moving:
-            if artist.get_visible():
-                self.figure.draw_artist(artist)
+        with _FONTS:
+            if self._fixed is None:
+                self._agg.draw()
+                self._fixed = self._agg.copy_from_bbox(self.figure.bbox)
+            self._agg.restore_region(self._fixed)
+            for artist in self.moving:
+                if artist.get_visible():
+                    self.figure.draw_artist(artist)
         buffer = io.BytesIO()
         pixels = np.ascontiguousarray(np.asarray(self._agg.buffer_rgba())[..., :3])
         Image.fromarray(pixels).save(buffer, format="png", compress_level=1)

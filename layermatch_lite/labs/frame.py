@@ -71,8 +71,7 @@ class Lab(widgets.VBox):
         )  # fmt: skip
         self.link.observe(self._linked, "value")
         foot = widgets.HBox([self.button("Reset", self.reset), self.link], layout={"flex_flow": "row wrap"})
-        rows = (self.title(), self.panel(), self.waiting, self.error, self.reading, self.picture, foot)
-        super().__init__([row for row in rows if row is not None])
+        super().__init__([self.title(), self.panel(), self.waiting, self.error, self.reading, self.picture, foot])
         self.add_class("lml-lab")
         self._prepare_now()
         self.set(self.state)
@@ -191,7 +190,7 @@ class Lab(widgets.VBox):
 
         if self.bench.missing(self.state) is None:
             return
-        with tqdm(total=100, bar_format="{desc}: {percentage:.0f}% |{bar}| {elapsed}", leave=False) as bar:
+        with tqdm(total=100, bar_format="{desc}: {percentage:.0f}% |{bar}| {elapsed}", leave=False, delay=0.5) as bar:
             for share, doing in self.bench.prepare(self.state):
                 bar.set_description_str(f"{doing} (once)", refresh=False)
                 bar.update(100 * share - bar.n)
