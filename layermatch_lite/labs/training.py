@@ -72,7 +72,8 @@ def _data(dataset: str, num_labels: int, seed: int) -> SSLData:
 def about(state: TrainingState) -> str:
     """The setting in words."""
     noise = "" if state.noise == NONE else f", {state.rate:.0%} {state.noise} noise"
-    return f"{state.dataset}, {state.per_class} label{'s' * (state.per_class > 1)} per class, τ = {state.tau:.2f}{noise}, seed {state.seed}"
+    labels = f"{state.per_class} label{'s' * (state.per_class > 1)} per class"
+    return f"{state.dataset}, {labels}, τ = {state.tau:.2f}{noise}, seed {state.seed}"
 
 
 def tell(state: TrainingState, histories: dict[str, list[dict]]) -> str:
