@@ -619,6 +619,13 @@ def maps_figure(
     return figure, f"Feature maps; wrong among the pseudo-labels over the threshold: {'; '.join(parts)}."
 
 
+def confusion_counts(y, labels, num_classes: int) -> np.ndarray:
+    """(C, C): how often each true class (row) carries each label (column), for y and labels (N,)."""
+    counts = np.zeros((num_classes, num_classes), int)
+    np.add.at(counts, (y, labels), 1)
+    return counts
+
+
 def confusion_figure(recording: Recording, snapshots: Sequence[int], title: str = "") -> tuple[Figure, str]:
     """Whose pseudo-labels go where: true class against pseudo-label, of the recorded sample's labels over the threshold."""
     import seaborn
@@ -630,8 +637,7 @@ def confusion_figure(recording: Recording, snapshots: Sequence[int], title: str 
     parts = []
     for ax, s in zip(axes, snapshots):
         over = recording.mask[s]
-        counts = np.zeros((C, C), int)
-        np.add.at(counts, (recording.y_true[over], recording.labels[s][over]), 1)
+        counts = confusion_counts(recording.y_true[over], recording.labels[s][over], C)
         seaborn.heatmap(
             counts, ax=ax, annot=counts, fmt="d", cmap="Blues", cbar=False, square=True, mask=counts == 0,
             xticklabels=classes, yticklabels=classes, linewidths=0.5, linecolor="0.9", annot_kws={"fontsize": 10},

@@ -63,6 +63,27 @@ class Canvas:
         return buffer.getvalue()
 
 
+class Squares:
+    """Counts of true class against pseudo-label as squares: area says how many, blue the diagonal, orange the errors."""
+
+    def __init__(self, ax, classes: list[str], area: float):
+        c = np.arange(len(classes))
+        colors = ["#0072B2" if y == q else "#D55E00" for y in c for q in c]
+        self.artist, self.area = (
+            ax.scatter(*np.meshgrid(c, c), s=0 * c.repeat(len(c)), c=colors, marker="s", linewidth=0),
+            area,
+        )
+        ax.set(xlim=(-0.6, len(c) - 0.4), ylim=(len(c) - 0.4, -0.6), aspect="equal", anchor="N")
+        ax.set_xticks(c, classes)
+        ax.set_yticks(c, classes)
+        ax.set_xlabel("pseudo-label", fontsize=14)
+        ax.set_ylabel("true class", fontsize=14)
+
+    def show(self, counts: np.ndarray) -> None:
+        """(C, C) counts; the largest gets the full area."""
+        self.artist.set_sizes(self.area * counts.ravel() / max(1, counts.max()))
+
+
 def grow(bars, heights, bottoms=None) -> None:
     """Set the heights of a bar container, and where each bar starts."""
     for i, (bar, height) in enumerate(zip(bars, heights)):

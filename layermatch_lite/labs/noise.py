@@ -23,21 +23,19 @@ from ..augment import Views
 from ..config import TrainConfig
 from ..errors import InputError
 from ..noise import KINDS, corrupt, rows
-from ..plots import layer_styles
+from ..plots import confusion_counts, layer_styles
 from ..probe import label_costs
 from ..seeding import generator
 from ..strategies import AvgClustering, gate
 from ..system import cache_dir, write_atomically
 from ..theory import classifier_gradient, split_classifier_gradient, with_bias
 from ..training import data_of, labelled_batch, train_steps, unlabelled_batch
-from .drawing import Canvas, Look, grow
+from .drawing import Canvas, Look, Squares, grow
 from .state import LabState, choice, number, seed
 
 SAMPLES, STEPS = 400, 600
-LOW, HIGH = (
-    -2.0,
-    1.5,
-)  # of the benefit's axis, the same for every state so that heights can be compared; ▼ marks what lies beyond
+# Of the benefit's axis: the same for every state, so that heights can be compared. ▼ and ▲ mark what lies beyond.
+LOW, HIGH = -2.0, 1.5
 TAUS = tuple(k / 20 for k in range(21))
 
 
@@ -161,7 +159,7 @@ def _cached(labels: int, step: int, seed: int) -> Path:
 
 def compute(prepared: Prepared, state: NoiseState) -> Seen:
     """Spoil the true labels as the state says, and sum up what that does to each layer. Pure; a few milliseconds."""
-    P, C = prepared, prepared.p.shape[1]
+    P = prepared
     t = round(state.tau * 20)
     mask = P.p_weak.amax(dim=1) >= TAUS[t]
     labels = P.y.clone()
@@ -182,8 +180,7 @@ def compute(prepared: Prepared, state: NoiseState) -> Seen:
     reaches = benefit(int(state.avg_clustering == "on"), q)
     size = float(true.square().sum())
     reaches[P.layers.index("classifier")] = float((let_through * true).sum()) / size if size > 0 else 0.0
-    confusion = np.zeros((C, C), int)
-    np.add.at(confusion, (P.y[mask].numpy(), q[mask.numpy()]), 1)
+    confusion = confusion_counts(P.y[mask], labels[mask], P.p.shape[1])
     norms = [part.norm(dim=1).numpy() for part in (clean, noise, let_through)]
     own = benefit(0, P.p_weak.argmax(dim=1).numpy())
     return Seen(P.layers, benefit(0, q), reaches, own, *norms, confusion, q, mask.numpy())
@@ -247,7 +244,7 @@ class NoiseBench:
             f"the classifier's gradient: {sizes[0]:.2f} from true labels, {sizes[1]:.2f} added by wrong ones, {sizes[2]:.2f} "
             f"arrives. {told}"
         )
-        return Look(self._picture.png(seen, state), alt, told)
+        return Look(self._picture.png(seen), alt, told)
 
 
 # A legend between a panel and its title.
@@ -290,12 +287,7 @@ class NoisePicture:
         middle.legend([self.clean, self.noise, self.arrives], ["true labels", "wrong ones add", "arrives"], **_above)
         middle.yaxis.set_major_locator(MaxNLocator(4))
         self.middle = middle
-        self.squares = right.scatter(*np.meshgrid(c, c), s=np.zeros(num_classes**2), marker="s", linewidth=0)
-        right.set(xlim=(-0.6, num_classes - 0.4), ylim=(num_classes - 0.4, -0.6), aspect="equal", anchor="N")
-        right.set_xticks(c)
-        right.set_yticks(c)
-        right.set_xlabel("pseudo-label", fontsize=14)
-        right.set_ylabel("true class", fontsize=14)
+        self.squares = Squares(right, [str(k) for k in c], 420)
         right.set_title("Labels over τ", fontsize=15, y=1.11)
         right.text(0.5, 1.035, "area: how many", ha="center", fontsize=12.5, transform=right.transAxes)
         for ax in (left, middle, right):
@@ -304,14 +296,12 @@ class NoisePicture:
             ax.grid(axis="y", alpha=0.25)
         for ax in (middle, right):
             ax.tick_params(axis="x", labelsize=13)
-        off = ~np.eye(num_classes, dtype=bool)
-        self.squares.set_facecolors(["#D55E00" if wrong else "#0072B2" for wrong in off.ravel()])
         self.canvas.move(
             list(self.reaches), list(self.would), self.own, self.numbers,
-            middle.yaxis, list(self.clean), list(self.noise), self.arrives, self.squares,
+            middle.yaxis, list(self.clean), list(self.noise), self.arrives, self.squares.artist,
         )  # fmt: skip
 
-    def png(self, seen: Seen, state: NoiseState) -> bytes:
+    def png(self, seen: Seen) -> bytes:
         grow(self.would, seen.would)
         grow(self.reaches, seen.reaches)
         self.own.set_offsets(np.stack([np.arange(len(seen.own)), seen.own.clip(LOW, HIGH)], axis=1))
@@ -322,7 +312,7 @@ class NoisePicture:
         grow(self.noise, seen.noise)
         self.arrives.set_ydata(seen.arrives)
         self.middle.set_ylim(0, _round_up(1.05 * max(seen.clean.max(), seen.noise.max(), seen.arrives.max())))
-        self.squares.set_sizes(420 * seen.confusion.ravel() / max(1, seen.confusion.max()))
+        self.squares.show(seen.confusion)
         return self.canvas.png()
 
 

@@ -28,18 +28,21 @@ class Session:
     def data(self) -> SSLData:
         return self._data()
 
+    def _begin(self) -> None:
+        if self._loops is None:
+            data = self.data
+            self._loops = [train_steps(c, data) for c in self._configs]
+            self._runs = [next(loop) for loop in self._loops]
+
     @property
     def runs(self) -> list[Run]:
         with self.lock:
-            if self._loops is None:
-                data = self.data
-                self._loops = [train_steps(c, data) for c in self._configs]
-                self._runs = [next(loop) for loop in self._loops]
+            self._begin()
             return self._runs
 
     def advance(self) -> None:
         """One step of every method."""
-        assert self.runs
+        self._begin()
         for loop in self._loops:
             next(loop)
         self.step += 1
