@@ -80,11 +80,9 @@ def in_kernel(name: str) -> dict:
 def kernel() -> dict:
     """Every lab in a fresh process; the caches are filled before."""
     found = {}
+    subprocess.run([sys.executable, "-m", "layermatch_lite", "doctor", "--warm"], stdout=subprocess.DEVNULL, check=True)
     for name in SLIDERS:
         code = f"import json, labs; print(json.dumps(labs.in_kernel({name!r})))"
-        warm = "from layermatch_lite.doctor import _warm_data, _warm_labs; _warm_data(); _warm_labs();"
-        if not found:
-            subprocess.run([sys.executable, "-c", warm], check=True)
         run = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True
         )

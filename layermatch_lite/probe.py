@@ -240,13 +240,14 @@ def label_costs(
     groups = layers(model, classifier)
     W, b = classifier.weight.detach(), classifier.bias.detach()
     with _in_train_mode(model):
-        z_x, z_weak, z_strong = model.features(torch.cat([x, weak, strong])).split([len(x), n, n])
-        z, z_x = z_strong.detach(), with_bias(z_x.detach())
+        with _own_randomness(model, strong.device):
+            z_x, z_weak, z_strong = model.features(torch.cat([x, weak, strong])).split([len(x), n, n])
+        z, z_x = z_strong.detach(), z_x.detach()
         softmax = lambda V, v, z: F.linear(z, V, v).softmax(dim=1)
         _check_output(F.linear(z, W, b), y, y_true)
         p_weak, p = softmax(W, b, z_weak.detach()), softmax(W, b, z)
         taught = [(V, softmax(V, v, z)) for V, v in ((W, b), *centers)]
-        labelled = classifier_gradient(z_x, F.linear(z_x, torch.cat([W, b[:, None]], dim=1)).softmax(dim=1), y)
+        labelled = classifier_gradient(with_bias(z_x), softmax(W, b, z_x), y)
         # r -> dL/dtheta for dL/dz = r is linear. Its transpose, the derivative of z along a direction, comes by going back twice.
         below = [q for name, group in groups.items() if name != "classifier" for q in group]
         r = torch.zeros_like(z).requires_grad_()

@@ -17,10 +17,11 @@ from urllib.parse import quote
 import nbformat
 import pytest
 
+from layermatch_lite import load_recorded
 from layermatch_lite.labs.decision import DecisionBench
 from layermatch_lite.labs.noise import NoiseBench, NoiseState
 from layermatch_lite.labs.threshold import ThresholdBench
-from layermatch_lite.labs.timemachine import TimeMachineBench
+from layermatch_lite.labs.timemachine import TimeMachineBench, next_wrong
 from layermatch_lite.labs.training import TrainingBench
 
 ROOT = Path(__file__).parents[1]
@@ -332,7 +333,9 @@ def test_the_next_wrong_sample(open_lab):
     before = lab.settle()
     lab.press("Next wrong one")
     lab.page.wait_for_function("a => a[0].value !== a[1]", arg=[lab.link.element_handle(), before["link"]])
-    assert "it went wrong" in lab.settle()["reading"] or "ends" in lab.settle()["reading"]
+    state = lab.bench.State.from_link(before["link"])
+    expected = next_wrong(load_recorded(state.run), state.snapshot, state.sample)
+    assert lab.settle()["link"] == state.but(sample=expected).link()
 
 
 @pytest.mark.parametrize("name", BENCHES)

@@ -151,11 +151,8 @@ def test_strategies_act_where_they_should(network):
     np.testing.assert_allclose(plain.reaches, plain.would, rtol=1e-4, atol=1e-5)
     assert block.reaches[-1] == 0 and (block.arrives == 0).all(), "nothing of L_u reaches the classifier"
     np.testing.assert_array_equal(block.reaches[:-1], plain.reaches[:-1])
-    for other in (block, gate, avg):
-        (
-            np.testing.assert_array_equal(other.would, plain.would),
-            "what pseudo-labels would do is a matter of plain FixMatch",
-        )
+    for other in (block, gate, avg):  # what pseudo-labels would do is a matter of plain FixMatch
+        np.testing.assert_array_equal(other.would, plain.would)
     assert not np.allclose(avg.reaches[:-1], plain.reaches[:-1]) and avg.reaches[-1] == plain.reaches[-1]
     # The gate removes what opposes the labelled gradient, and only that.
     g_u = classifier_gradient(P.z, P.p, torch.from_numpy(gate.labels), torch.from_numpy(gate.mask))
@@ -736,7 +733,7 @@ def test_background_training_leaves_the_notebooks_random_numbers_alone():
     torch.manual_seed(0)
     alone = torch.randint(2**62, (3000,)).tolist()
     torch.manual_seed(0)
-    lab.start() if lab.state.step == 0 else lab.reset()
+    lab.reset()
     lab.start()
     drawn = []
     while "ended" not in lab.told.value:
@@ -865,3 +862,11 @@ def test_interrupting_the_kernel_stops_a_training_and_leaves_the_kernel_alive(ce
         manager.shutdown_kernel()  # with a training under way
         client.stop_channels()
         assert time.monotonic() - began < 20
+
+
+def test_the_labs_know_how_many_classes_each_data_set_has():
+    from layermatch_lite import load_data
+    from layermatch_lite.data import EMBEDDED
+    from layermatch_lite.labs.session import NUM_CLASSES
+
+    assert {name: len(load_data(name, None).classes) for name in EMBEDDED} == NUM_CLASSES

@@ -39,7 +39,7 @@ class Worker:
         def work() -> None:
             error, nothing = None, object()
             try:
-                with closing(iter(items)) as iterator:
+                with closing(items) as iterator:
                     while not stop.is_set() and (item := next(iterator, nothing)) is not nothing:
                         if not stop.is_set():
                             on_item(item)

@@ -39,9 +39,8 @@ class Picture(anywidget.AnyWidget):
     width = traitlets.Int(WIDTH).tag(sync=True)
     height = traitlets.Int(HEIGHT).tag(sync=True)
     clickable = traitlets.Bool(False).tag(sync=True)
-    clicked = traitlets.List(traitlets.Float()).tag(
-        sync=True
-    )  # x and y from the left top, in [0, 1]; number of the click
+    # x and y from the left top, in [0, 1]; number of the click
+    clicked = traitlets.List(traitlets.Float()).tag(sync=True)
 
 
 class Lab(widgets.VBox):
@@ -54,9 +53,7 @@ class Lab(widgets.VBox):
         if settings:
             self.start_state = self.start_state.but(**settings)
         self.state = self._drawn = self.start_state
-        self.controls = {
-            name: _widget(name, c, getattr(self.state, name)) for name, c in bench.State.controls().items()
-        }
+        self.controls = {name: _widget(c, getattr(self.state, name)) for name, c in bench.State.controls().items()}
         for widget in self.controls.values():
             widget.observe(self._moved, "value")
         self.picture = Picture()
@@ -126,10 +123,8 @@ class Lab(widgets.VBox):
             for name, control in self.controls.items():
                 value = getattr(self.state, name)
                 if isinstance(control, widgets.Dropdown) and value not in control.options:
-                    control.options = (
-                        *control.options,
-                        value,
-                    )  # a file of one's own beside those that come with the package
+                    # A file of one's own, beside the runs that come with the package.
+                    control.options = (*control.options, value)
                 if control.value != value:
                     control.value = value
             self.link.value = self.state.link()
@@ -166,7 +161,7 @@ class Lab(widgets.VBox):
         )
 
     def say(self, message: str) -> None:
-        self.error.value = f'<div class="lml-error" role="alert">{message}</div>' if message else ""
+        self.error.value = alert(message) if message else ""
         self.error.layout.display = "flex" if message else "none"
 
     def _moved(self, change) -> None:
@@ -216,7 +211,10 @@ class Lab(widgets.VBox):
                     return
                 self.state = self._drawn
                 self.show_state()
-                self.fault(error) if error else self.say("Stopped: this is the state before.")
+                if error is not None:
+                    self.fault(error)
+                else:
+                    self.say("Stopped: this is the state before.")
 
         self.doing.value, self.progress.value = "preparing …", 0
         self.waiting.layout.display = "flex"
@@ -252,7 +250,12 @@ class Lab(widgets.VBox):
         super().close()
 
 
-def _widget(name: str, control: Control, value) -> widgets.Widget:
+def alert(message: str) -> str:
+    """The HTML of an error panel."""
+    return f'<div class="lml-error" role="alert">{message}</div>'
+
+
+def _widget(control: Control, value) -> widgets.Widget:
     """The control that fits a setting: buttons or a list for a choice, a slider or a box for a number."""
     style = {"description_width": "initial"}
     if control.options:

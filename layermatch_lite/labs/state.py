@@ -75,7 +75,7 @@ class LabState:
         """The whole state as a short text: "noise?seed=0&rate=0.4&kind=pair"."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         written = {name: repr(v) if isinstance(v, float) else str(v) for name, v in values.items()}
-        return f"{self.lab}?{urlencode(written, safe=',;: ').replace(' ', '+')}"
+        return f"{self.lab}?{urlencode(written, safe=',;:')}"
 
     @classmethod
     def from_link(cls, text: str) -> LabState:

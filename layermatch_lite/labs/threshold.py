@@ -15,9 +15,8 @@ from . import recorded
 from .drawing import Canvas, Look, grow
 from .state import LabState, choice, number, seed
 
-TAUS = np.linspace(
-    0, 0.99, 100
-)  # recordings hold confidences to three digits: what is nearer to 1 they cannot tell apart
+# Recordings hold confidences to three digits: what is nearer to 1 they cannot tell apart.
+TAUS = np.linspace(0, 0.99, 100)
 EVERY = "all"
 
 
@@ -89,8 +88,8 @@ class ThresholdBench:
         who = "samples" if label == EVERY else f"samples that the network calls {label}"
         when = f"{r.about['name']}, {r.config.method}, seed {r.config.seed}, step {r.steps[s]} (snapshot {s})"
         png = self._picture.png(curves, here, state.tau, bars, f"{when}: {who}")
-        told = tell(here, state.tau, int(chosen.sum()), who)
-        return Look(png, f"{when}. {told} {tell_classes(bars, r)}", f"{told} {tell_classes(bars, r)}")
+        told = f"{tell(here, state.tau, int(chosen.sum()), who)} {tell_classes(bars, r)}"
+        return Look(png, f"{when}. {told}", told)
 
 
 def tell(here: Passed, tau: float, n: int, who: str) -> str:

@@ -112,7 +112,7 @@ class TrainingBench(RunningBench):
         told = tell(state, histories)
         benefits = []
         for method, history in histories.items():
-            rows = history[-1].get("layer_benefit") if history else None
+            rows = history[-1]["layer_benefit"] if history else None
             if rows and not rows[-1]["empty"]:
                 first, last = rows[0], rows[-1]
                 benefits.append(
@@ -186,8 +186,9 @@ def _points(history: list[dict], key: str, layer: int) -> Iterator[tuple[int, fl
     """(step, value) of one line; records without a value (an empty mask) are left out."""
     for record in history:
         if key == "benefit":
-            rows = record.get("layer_benefit") or []
-            if rows and not rows[-layer]["empty"]:
-                yield record["step"], rows[-layer]["benefit"]
+            rows = record["layer_benefit"]
+            row = rows[-1] if layer else rows[0]
+            if not row["empty"]:
+                yield record["step"], row["benefit"]
         elif record.get(key) is not None:
             yield record["step"], record[key]

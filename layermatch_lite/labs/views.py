@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from ..recording import Recording
 from . import recorded
 from .decision import DecisionBench, moved, places_of
-from .frame import Lab
+from .frame import Lab, alert
 from .noise import NoiseBench
 from .session import Session
 from .threshold import EVERY, ThresholdBench
@@ -312,14 +312,8 @@ def classroom(query: str = "") -> widgets.Widget:
         return tabs
     name = link.partition("?")[0].strip()
     if name not in named:
-        return widgets.VBox(
-            [
-                widgets.HTML(
-                    f"{html.escape(link[:80])!r} is no lesson link; it starts with one of {', '.join(named)}."
-                ),
-                tabs,
-            ]
-        )
+        told = f"{html.escape(link[:80])} is no lesson link; it starts with one of {', '.join(named)}."
+        return widgets.VBox([widgets.HTML(alert(told)), tabs])
     tabs.selected_index = named.index(name)
     labs[tabs.selected_index].link.value = link
     return tabs
