@@ -186,27 +186,59 @@ def _border(index: Tensor, size: int, reflect: bool) -> Tensor:
     return torch.where(index >= size, 2 * (size - 1) - index, index)
 
 
-def rand_augment(x: Tensor, g: Generator, operations: tuple[str, ...] = COLOR_OPERATIONS, draws: int = 2) -> Tensor:
-    """`draws` operations per image, each applied with probability 0.5 at a level uniform in 1 ... 9 of 10."""
+def operate(
+    x: Tensor,
+    chosen: Tensor,
+    level: Tensor,
+    sign: Tensor,
+    applied: Tensor,
+    operations: tuple[str, ...] = COLOR_OPERATIONS,
+    everywhere: bool | None = None,
+) -> Tensor:
+    """Apply operations[chosen[i]] to image i where applied[i]; a pure function of what was drawn.
+
+    everywhere: compute every operation for every image and keep what was chosen, so that nobody has to ask the device which
+    images those are: the way of a GPU, which would have to stop for it. A CPU computes each operation where it was chosen.
+    """
+    everywhere = x.is_cuda if everywhere is None else everywhere
+    chosen = torch.where(applied, chosen, -1)
+    x = x if everywhere else x.clone()
+    moved, amounts = torch.zeros_like(applied), {}
+    for k, name in enumerate(operations):
+        here = chosen == k
+        if name in MOVES:
+            argument, largest = MOVES[name]
+            amounts[argument] = here * sign * level * largest
+            moved = moved | here
+        elif name != "Identity":
+            operation, parameter = TONES[name]
+            x = _where(here, operation, x, everywhere, *([parameter(level)] if parameter else []))
+    return _where(moved, lambda x, *v: geometry(x, **dict(zip(amounts, v))), x, everywhere, *amounts.values())
+
+
+def _where(here: Tensor, operation: Callable, x: Tensor, everywhere: bool, *amounts: Tensor) -> Tensor:
+    """operation(x, *amounts) for the images `here`, x for the others; in place unless `everywhere`."""
+    if everywhere:
+        return torch.where(_per_image(here), operation(x, *amounts), x)
+    if len(who := here.nonzero().squeeze(1)):
+        x[who] = operation(x[who], *(a[who] for a in amounts))
+    return x
+
+
+def rand_augment(
+    x: Tensor, g: Generator, operations: tuple[str, ...] = COLOR_OPERATIONS, draws: int = 2, operate: Callable = operate
+) -> Tensor:
+    """`draws` operations per image, each applied with probability 0.5 at a level uniform in 1 ... 9 of 10.
+
+    operate: `operate`, or a compiled form of it.
+    """
     n = len(x)
-    x = x.clone()
     for _ in range(draws):
         chosen = torch.randint(len(operations), (n,), generator=g, device=x.device)
         level = torch.randint(1, 10, (n,), generator=g, device=x.device) / 10
         sign = torch.randint(0, 2, (n,), generator=g, device=x.device) * 2 - 1
         applied = torch.rand(n, generator=g, device=x.device) < 0.5
-        moved, amounts = torch.zeros_like(applied), {}
-        for k, name in enumerate(operations):
-            here = applied & (chosen == k)
-            if name in MOVES:
-                argument, largest = MOVES[name]
-                amounts[argument] = here * sign * level * largest
-                moved |= here
-            elif name != "Identity" and len(who := here.nonzero().squeeze(1)):
-                operation, parameter = TONES[name]
-                x[who] = operation(x[who], parameter(level[who])) if parameter else operation(x[who])
-        if len(who := moved.nonzero().squeeze(1)):
-            x[who] = geometry(x[who], **{argument: amount[who] for argument, amount in amounts.items()})
+        x = operate(x, chosen, level, sign, applied, operations)
     return x
 
 
@@ -281,8 +313,9 @@ class Views:
     are taken for drawings: no colour operations, edges repeated instead of reflected, a smaller cutout.
     """
 
-    def __init__(self, data):
-        self.kind, self.flip = data.kind, data.flip
+    def __init__(self, data, operate: Callable = operate):
+        """operate: for images, `operate` or a compiled form of it."""
+        self.kind, self.flip, self.operate = data.kind, data.flip, operate
         shape = (1, -1, *[1] * (len(data.sample_shape) - 1))
         self.mean, self.std = data.mean.view(shape), data.std.view(shape)
 
@@ -298,7 +331,8 @@ class Views:
     def strong(self, x: Tensor, g: Generator) -> Tensor:
         if self.kind == "image":
             colour, side = x.shape[1] == 3, min(x.shape[2:])
-            x = rand_augment(self._crop(x, g), g, COLOR_OPERATIONS if colour else GREY_OPERATIONS)
+            operations = COLOR_OPERATIONS if colour else GREY_OPERATIONS
+            x = rand_augment(self._crop(x, g), g, operations, operate=self.operate)
             return self.plain(cutout(x, g, side // 2 if colour else side // 3))
         x = self.plain(x)
         return strong_signal(x, g) if self.kind == "signal" else jitter(x, g, 0.3)

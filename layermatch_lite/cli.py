@@ -179,7 +179,11 @@ def run_train(args: argparse.Namespace) -> int:
     if last.get("pseudo_label_accuracy") is not None:
         rate, right = last["mask_rate"], last["pseudo_label_accuracy"]
         print(f"pseudo-labels over the threshold: {rate:.1%} of samples, {right:.1%} of them right")
-    print(f"{run.seconds:.0f} s on {run.environment['device']}; saved to {path}")
+    print(f"{run.seconds:.0f} s on {run.environment['device']}; ", end="")
+    if run.saved != run.step:
+        print(f"not saved: {path} holds step {run.saved}")
+        return 1
+    print(f"saved to {path}")
     return 0
 
 

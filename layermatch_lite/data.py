@@ -19,6 +19,7 @@ from .system import cache_dir, write_atomically
 
 EMBEDDED = ("mnist1d", "digits", "two_moons", "blobs")
 NAMES = (*EMBEDDED, "cifar10")
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 
 
@@ -44,6 +45,7 @@ class SSLData:
     mean: Tensor  # (channels,) float32 of the training part, to normalise with
     std: Tensor
     flip: bool = False  # may a weak view mirror an image? Not where left and right mean something, as in digits
+    copy: str = ""  # "JPEG copy", where CIFAR-10 came from image files instead of the official binary ones
 
     @property
     def num_labels(self) -> int:
@@ -94,14 +96,15 @@ def load_data(
         num_val: samples taken from the training part for choosing recipes; neither labelled nor in the unlabelled pool.
         seed: chooses the labelled and the validation samples. The data and the test part do not depend on it.
         flip: may weak views mirror images? None: yes for CIFAR-10 and folders, no for digits.
-        root: where CIFAR-10 lies or goes; the cache folder by default.
+        root: where CIFAR-10 lies or goes; `cifar10_root()` by default. It may hold the official binary files, or the same images
+            as files, train/<class>/<image> and test/<class>/<image>.
         progress: show bars while downloading or decoding.
 
     Raises:
         InputError: for an unknown name, a label count that does not fit, or a folder that is not such a data set.
     """
     name = os.fspath(name_or_path)
-    natural = False
+    natural, copy = False, ""
     if name == "mnist1d":
         with np.load(Path(__file__).with_name("embedded") / "mnist1d.npz", allow_pickle=False) as f:
             x, y, x_test, y_test = f["x"][:, None], f["y"], f["x_test"][:, None], f["y_test"]
@@ -113,7 +116,11 @@ def load_data(
         x, y, x_test, y_test = _points(name)
         classes = ("upper", "lower") if name == "two_moons" else ("a", "b", "c", "d")
     elif name == "cifar10":
-        x, y, x_test, y_test, classes = _cifar10(Path(root) if root else cache_dir() / "cifar10")
+        root = Path(root) if root else cifar10_root()
+        if (root / "train").is_dir():
+            x, y, x_test, y_test, classes, copy = _cifar10_images(root, progress)
+        else:
+            x, y, x_test, y_test, classes = _cifar10(root)
         natural = True
     elif Path(name).is_dir():
         x, y, x_test, y_test, classes = load_folder(Path(name), progress)
@@ -127,7 +134,8 @@ def load_data(
         check_choice("dataset", name, (*NAMES, "a folder"))
     tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in (x, y, x_test, y_test))
     flip = natural if flip is None else flip
-    return split(name, *tensors, classes, num_labels=num_labels, num_val=num_val, seed=seed, flip=flip)
+    data = split(name, *tensors, classes, num_labels=num_labels, num_val=num_val, seed=seed, flip=flip)
+    return replace(data, copy=copy)
 
 
 def split(
@@ -239,6 +247,28 @@ def _points(name: str):
 # --- CIFAR-10 and folders --------------------------------------------------------------------------------------------
 
 
+def cifar10_root() -> Path:
+    """Where CIFAR-10 lies, or goes when it is downloaded."""
+    return cache_dir() / "cifar10"
+
+
+def cifar10_at_hand() -> bool:
+    """Is CIFAR-10 on this machine, so that `load_data("cifar10")` needs no network?"""
+    return any((cifar10_root() / part).is_dir() for part in ("cifar-10-batches-py", "train"))
+
+
+def _cifar10_images(root: Path, progress: bool):
+    """CIFAR-10 as image files. Its images come class by class, so indices differ from those of the official files."""
+    x, y, x_test, y_test, classes = load_folder(root, progress)
+    if classes != CIFAR10_CLASSES or x.shape[1:] != (3, 32, 32):
+        raise InputError(
+            f"{root} is not CIFAR-10: it has {len(classes)} classes ({', '.join(classes[:3])}, ...) of {x.shape[3]}x{x.shape[2]} "
+            f"pixels; for images of your own use dataset={str(root)!r}."
+        )
+    lossy = any(f.suffix.lower() in (".jpg", ".jpeg") for f in (root / "train" / classes[0]).iterdir())
+    return x, y, x_test, y_test, classes, "JPEG copy" if lossy else "image files"
+
+
 def _cifar10(root: Path):
     """The official binary files through torchvision, downloaded once and verified."""
     from torchvision.datasets import CIFAR10
@@ -248,8 +278,8 @@ def _cifar10(root: Path):
     except Exception as error:  # torchvision raises whatever its download met: URLError, RuntimeError, OSError, ...
         raise InputError(
             f"CIFAR-10 is not in {root} and could not be downloaded ({type(error).__name__}: {error}). Tried {CIFAR10.url}. "
-            f"Put cifar-10-python.tar.gz into that folder, or use images you have: --dataset FOLDER with train/<class>/ "
-            f"and test/<class>/ in it."
+            f"Put cifar-10-python.tar.gz or the images as train/<class>/ and test/<class>/ into that folder, or use other images: "
+            f"--dataset FOLDER with train/<class>/ and test/<class>/ in it."
         ) from error
     x, x_test = (np.ascontiguousarray(d.data.transpose(0, 3, 1, 2)) for d in (train, test))
     return x, np.array(train.targets), x_test, np.array(test.targets), tuple(train.classes)

@@ -9,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+from .data import cifar10_at_hand, cifar10_root
+from .device import has_bf16
 from .recording import list_recorded
-from .run import has_bf16
 from .system import cache_dir, usable_cores
 
 PACKAGES = (
@@ -65,23 +66,12 @@ def examine() -> int:
     )
     recorded = list_recorded()
     line(bool(recorded), "recorded runs", ", ".join(recorded) or "are missing", MEND)
-    cifar = _cifar10()
-    print(
-        f"{'ok ' if cifar.is_dir() else '   '} {'cifar10':14s} "
-        + (
-            f"in {cifar.parent}"
-            if cifar.is_dir()
-            else f"not in {cifar.parent}; --dataset cifar10 downloads it (170 MB), only if you want it"
-        )
-    )
+    there, root = cifar10_at_hand(), cifar10_root()
+    absent = f"not in {root}; --dataset cifar10 downloads it (170 MB), only if you want it"
+    print(f"{'ok ' if there else '   '} {'cifar10':14s} {f'in {root}' if there else absent}")
     print(f"    {'cache':14s} {cache_dir()} (set LAYERMATCH_CACHE to move it)")
     print("\nAll is well." if not missing else f"\n{missing} to mend, see the lines marked ->.")
     return min(missing, 1)
-
-
-def _cifar10() -> Path:
-    """Where torchvision unpacks CIFAR-10 for us."""
-    return cache_dir() / "cifar10" / "cifar-10-batches-py"
 
 
 def _imports(name: str) -> tuple[bool, str, str, str]:
@@ -147,7 +137,7 @@ def warm() -> None:
 def _warm_data() -> None:
     from .data import EMBEDDED, load_data
 
-    for name in (*EMBEDDED, "cifar10") if _cifar10().is_dir() else EMBEDDED:
+    for name in (*EMBEDDED, "cifar10") if cifar10_at_hand() else EMBEDDED:
         load_data(name, None)
 
 

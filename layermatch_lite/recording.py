@@ -16,17 +16,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .augment import Views
 from .config import TrainConfig
 from .data import SSLData
+from .device import autocast
 from .errors import InputError, check_choice, check_range
 from .loss import pseudo_label
 from .run import Run
 from .seeding import generator
 from .system import write_atomically
-from .training import autocast, data_of, measure_layer_benefit, predictions, train_steps
+from .training import data_of, measure_layer_benefit, predictions, train_steps
 
 FORMAT, VERSION = "layermatch_lite recording", 1
 SHIPPED = Path(__file__).with_name("recorded")
@@ -56,6 +58,7 @@ class Recording:
     W: np.ndarray  # (S, C, D) float32
     W_bar: np.ndarray  # (S, C, D) float32
     confusion: np.ndarray  # (S, C, C) int32: EMA model on the test set, row true class, column predicted
+    prints: np.ndarray | None = None  # (N, 48) uint8, of photographs: what `find_images` knows them by
 
     @property
     def accuracy(self) -> float:
@@ -71,11 +74,16 @@ class Recording:
     def classes(self) -> list[str]:
         return self.about["classes"]
 
+    @property
+    def data_name(self) -> str:
+        """The data set, and which copy of it: "cifar10 (JPEG copy)"."""
+        return self.about["name"] + (f" ({self.about['copy']})" if "copy" in self.about else "")
+
     def save(self, path: str | PathLike) -> None:
         """Write everything to one compressed .npz file, atomically; there is nothing in it but numbers and JSON text."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays = {k: v for k, v in plain.items() if isinstance(v, np.ndarray)}
-        text = {k: v for k, v in plain.items() if k not in arrays} | {"config": asdict(self.config)}
+        text = {k: v for k, v in plain.items() if k not in arrays and v is not None} | {"config": asdict(self.config)}
         meta = json.dumps({"format": FORMAT, "version": VERSION, **text}, allow_nan=False)
         write_atomically(path, lambda f: np.savez_compressed(f, meta=np.array(meta), **arrays))
 
@@ -128,6 +136,8 @@ class Recording:
             "explained": ((d,), np.float32), "W": ((S, C, D), np.float32), "W_bar": ((S, C, D), np.float32),
             "confusion": ((S, C, C), np.int32),
         }  # fmt: skip
+        if self.prints is not None:
+            expected["prints"] = ((N, 48), np.uint8)
         for name, (shape, dtype) in expected.items():
             a = getattr(self, name)
             if a.shape != shape or a.dtype != dtype:
@@ -234,6 +244,7 @@ def record_steps(
         stack("W", np.float32),
         stack("W_bar", np.float32),
         stack("confusion", np.int32),
+        prints(data.x_unlabelled[chosen]) if data.sample_shape[0] == 3 and data.kind == "image" else None,
     )
 
 
@@ -264,6 +275,30 @@ def _features(model, views: Views, x: Tensor, batch: int = 1000) -> Iterator[Ten
         with autocast(x.device):
             z = model.features(views.plain(part))
         yield z.float()
+
+
+def prints(x: Tensor) -> np.ndarray:
+    """(N, 48) uint8: the mean colours of a 4x4 grid over each uint8 image (N, 3, H, W). Enough to know an image by, even in a
+    lossy copy, and too little to see it."""
+    return F.adaptive_avg_pool2d(x.float(), 4).flatten(1).round().to(torch.uint8).cpu().numpy()
+
+
+def find_images(recording: Recording, data: SSLData) -> Tensor:
+    """The recorded sample's images, (N, 3, H, W) uint8, from the reader's own copy of the data, in whatever order it has them.
+
+    A recording holds no images, only their `prints`. Raises InputError where the data do not hold them.
+    """
+    if recording.prints is None or tuple(recording.about["sample_shape"]) != data.sample_shape:
+        raise InputError(f"this recording of {recording.data_name} has no images of shape {data.sample_shape} to find.")
+    wanted, have = torch.from_numpy(recording.prints).float(), torch.from_numpy(prints(data.x_unlabelled)).float()
+    distance, place = torch.cdist(wanted, have, p=1).min(dim=1)
+    lost = int((distance / wanted.shape[1] > 3).sum())  # a lossy copy moves a mean colour by less than 3 of 255
+    if lost:
+        raise InputError(
+            f"{lost} of {len(wanted)} recorded samples are not in these {len(have)} images; give the training part of "
+            f"{recording.about['name']}, split with num_val=0."
+        )
+    return data.x_unlabelled[place]
 
 
 def reduce(features: list[np.ndarray], components: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from .config import TrainConfig
+from .device import pick_device
 from .errors import InputError
 from .models import build_model
 from .seeding import generator
@@ -48,6 +49,7 @@ class Run:
     seconds: float = 0.0
     history: list[dict] = field(default_factory=list)
     mid_step: bool = False  # a step is under way, or was interrupted
+    saved: int | None = None  # the step that the file holds which this run was saved to or loaded from
 
     @classmethod
     def start(cls, config: TrainConfig, data: dict, device: torch.device) -> Run:
@@ -97,6 +99,11 @@ class Run:
         """Is something due that happens every so many steps (None: never), and at the last one?"""
         return every is not None and (self.step % every == 0 or self.finished)
 
+    def recorded_at(self, step: int) -> bool:
+        """Does the history get a record after so many steps?"""
+        every = (self.config.evaluate_every, self.config.probe_every)
+        return step >= self.config.steps or any(e is not None and step % e == 0 for e in every)
+
     def save(self, path: str | PathLike) -> None:
         """Write the run to one file, atomically.
 
@@ -133,6 +140,7 @@ class Run:
                 f"{path} could not be written ({error.strerror or error}); what was saved there before is "
                 "unharmed. Free some space, or choose another place."
             ) from error
+        self.saved = self.step
 
     @classmethod
     def load(cls, path: str | PathLike, device: torch.device | str | None = "cpu") -> Run:
@@ -171,6 +179,7 @@ class Run:
                     g.set_state(content["generators"][name])
             run.environment, run.history = content["environment"], content["history"]
             run.step, run.seconds = content["step"], content["seconds"]
+            run.saved = run.step
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             told = " ".join(str(error).split())
             raise InputError(f"{path} cannot be used here ({told}); use another copy, or train anew.") from error
@@ -229,28 +238,3 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     ema = AveragedModel(model, multi_avg_fn=average)
     ema.update_parameters(model)
     return ema.eval()
-
-
-def pick_device(name: str) -> torch.device:
-    """The device a setting names, checked; "auto" takes CUDA, then MPS, then the CPU."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    usable = device is not None and available.get(device.type, False)
-    if usable and device.type == "cuda":
-        usable = (device.index or 0) < torch.cuda.device_count()
-    if not usable:
-        raise InputError(
-            f"device={name!r} is not available here; choose from auto, "
-            f"{', '.join(d for d, there in available.items() if there)}."
-        )
-    return device
-
-
-def has_bf16(device: torch.device) -> bool:
-    """A GPU with bf16 in hardware; older ones emulate it, slowly."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -12,14 +12,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .augment import Views
+from .augment import Views, operate
 from .config import TrainConfig
 from .data import SSLData, load_data
+from .device import (
+    ahead,
+    autocast,
+    compiled,
+    free_memory,
+    has_bf16,
+    out_of_memory,
+    pick_device,
+    side_stream,
+    warn_without_bf16,
+)
 from .errors import InputError, check_choice
 from .loss import PseudoLabelLoss, linear, masked_cross_entropy, pseudo_label_loss
 from .noise import injected
 from .probe import layers, measure
-from .run import Run, cosine_schedule, has_bf16, pick_device
+from .run import Run, cosine_schedule
 from .strategies import gate
 
 
@@ -47,8 +58,11 @@ def train(
     Ctrl-C ends training early: the run comes back with every record so far, to look at; to go on, resume from the file,
     which holds the state at the last record.
 
+    A file that can no longer be written (a full disk) is named in a warning, and training goes on: `run.saved` tells which
+    step the file holds.
+
     Raises:
-        InputError: settings, data or files that do not fit. NonFiniteLoss: training diverged.
+        InputError: settings, data, files or a GPU's memory that do not fit. NonFiniteLoss: training diverged.
     """
     from tqdm import tqdm
 
@@ -62,7 +76,7 @@ def train(
         try:
             for run in train_steps(config, data, resume=resume, progress=progress):
                 if path is not None and (run.step == 0 or run.just_logged):
-                    run.save(path)
+                    keep(run, path)
                 bar.total = run.config.steps
                 bar.update(run.step - bar.n)
                 if run.just_logged:
@@ -71,6 +85,17 @@ def train(
             if run is None:
                 raise
     return run
+
+
+def keep(run: Run, path: str | PathLike) -> None:
+    """Save the run. A disk that is full in the middle of a long run does not end it: the file keeps the record before."""
+    try:
+        run.save(path)
+    except InputError as error:
+        if run.saved is None:
+            raise
+        told = "nothing more will be saved" if run.finished else "training goes on, and the next record is saved if it can be"
+        warnings.warn(f"step {run.step}: {error} The file holds step {run.saved}; {told}.", stacklevel=3)
 
 
 def train_steps(
@@ -88,10 +113,19 @@ def train_steps(
     run, data = prepare(config, data, resume, progress)
     config, model, classifier, switches = run.config, run.model, run.model.classifier, run.config.switches
     device = data.x_unlabelled.device
-    views = Views(data)
-    features = torch.compile(model.features) if config.compile else model.features
+    # Compiled operations of a CPU would compute what `everywhere` does, which takes longer there.
+    views = Views(data, compiled(operate) if config.compile and device.type == "cuda" else operate)
+    features = compiled(model.features, cuda_graphs=config.cuda_graphs) if config.compile else model.features
     g_x, g_u = run.generators["labelled"], run.generators["unlabelled"]
     N = config.mu * config.batch_size
+
+    def draw() -> tuple:
+        x, y = labelled_batch(data, views, config, g_x)
+        return (x, y, *unlabelled_batch(data, views, N, g_u)) if switches.unlabelled else (x, y)
+
+    # Where a record ends the step, the run may be saved: its random streams must not have run ahead then.
+    batches = ahead(draw, lambda: not run.recorded_at(run.step + 1), side_stream(device))
+    free = free_memory(device)
     noise = injected_noise(config, data)
     blocked = blocked_parameters(config, model)
     meter = Meter(len(data.classes), device)
@@ -102,13 +136,18 @@ def train_steps(
         yield run
         while run.step < config.steps:
             started, run.mid_step = time.perf_counter(), True
-            x, y = labelled_batch(data, views, config, g_x)
+            x, y, *unlabelled = next(batches)
             with autocast(device):
-                if switches.unlabelled:
-                    weak, strong, i = unlabelled_batch(data, views, N, g_u)
+                if not switches.unlabelled:
+                    z_x = features(x)
+                elif config.joint_forward:
+                    weak, strong, i = unlabelled
                     z_x, z_weak, z_strong = features(torch.cat([x, weak, strong])).split([len(x), N, N])
                 else:
-                    z_x = features(x)
+                    weak, strong, i = unlabelled
+                    with torch.no_grad():
+                        z_weak = features(weak)
+                    z_x, z_strong = features(torch.cat([x, strong])).split([len(x), N])
 
             L_s = F.cross_entropy(linear(z_x, classifier.weight, classifier.bias), y)
             L_u = torch.zeros_like(L_s)
@@ -141,13 +180,17 @@ def train_steps(
                 run.centers.update(classifier)
 
             run.step += 1
-            if run.due(config.evaluate_every) or run.due(config.probe_every):
+            if run.recorded_at(run.step):
                 run.history.append(meter.read(run, N) | evaluate(run, data, views))
                 if run.due(config.probe_every):
                     run.history[-1]["layer_benefit"] = measure_layer_benefit(run, data, views, run.generators["probe"])
             run.seconds += time.perf_counter() - started
             run.mid_step = False
             yield run
+    except torch.OutOfMemoryError as error:
+        if free is None:
+            raise
+        raise out_of_memory(config, model, data.sample_shape, free, has_bf16(device)) from error
     finally:
         torch.set_num_threads(threads)
 
@@ -289,11 +332,6 @@ def measure_layer_benefit(run: Run, data: SSLData, views: Views, g: torch.Genera
     return measure(run.model, x, y, weak, strong, y_true, threshold=config.threshold, generator=g, noise=noise)
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bf16 on a GPU that has it; elsewhere nothing changes. The losses leave it again (`loss.linear`)."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
-
-
 def prepare(
     config: TrainConfig | None, data: SSLData | None, resume: str | PathLike | None, progress: bool
 ) -> tuple[Run, SSLData]:
@@ -316,21 +354,29 @@ def prepare(
         data = data_of(config, progress)
     else:
         check_agreement(config, data)
+    device = pick_device(config.device) if resume is None else run.environment["device"]
+    N = config.mu * config.batch_size
+    if config.switches.unlabelled and N > len(data.x_unlabelled):
+        raise InputError(
+            f"a step takes {N} unlabelled samples (mu={config.mu} times batch_size={config.batch_size}), and there are only "
+            f"{len(data.x_unlabelled)}; give a smaller mu or batch_size."
+        )
     about = {
         "name": data.name,
         "classes": list(data.classes),
         "sample_shape": list(data.sample_shape),
         "num_labels": data.num_labels,
         "fingerprint": data.fingerprint,
-    }
+    } | ({"copy": data.copy} if data.copy else {})
     if resume is None:
-        run = Run.start(config, about, pick_device(config.device))
+        run = Run.start(config, about, device)
     elif run.data != about:
         raise InputError(
             f"{resume} was trained on another split of {run.data['name']!r} than the one at hand "
             f"({run.data['fingerprint']}, now {about['fingerprint']}); give it the data it had."
         )
-    return run, data.to(run.environment["device"])
+    warn_without_bf16(torch.device(device))
+    return run, data.to(device)
 
 
 def data_of(config: TrainConfig, progress: bool = False) -> SSLData:

@@ -1,0 +1,81 @@
+"""CIFAR-10 in miniature, for a CPU: its recipe, and the runs recorded with it. Not a CIFAR-10 result: see benchmarks/gpu.py.
+
+    python benchmarks/miniature.py recipe      choose the preset cifar_cpu on validation samples (about 15 minutes on two cores)
+    python benchmarks/miniature.py record      record the runs that come with the package (about 30 minutes)
+
+Both need CIFAR-10 in the cache folder (`layermatch-lite doctor` says where), as official files or as images, and go on where
+they were stopped. Candidates are judged by plain FixMatch's validation accuracy, never by that of our method; the test set is
+not looked at. The recorded runs have seed 0, written down here before any of them was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+import torch
+
+from layermatch_lite import TrainConfig
+from layermatch_lite.compare import paired, run_all
+from layermatch_lite.recording import SHIPPED, record
+from layermatch_lite.system import write_atomically
+
+RESULTS = Path(__file__).parent / "results" / "miniature.json"
+SIZE = dict(dataset="cifar10", model="small_cnn", batch_size=32, mu=4, steps=1000, device="cpu")
+CANDIDATES = {
+    "tau 0.95, labelled views weak": dict(threshold=0.95, strong_labelled=0.0, lr=0.03),
+    "tau 0.95, half strong": dict(threshold=0.95, strong_labelled=0.5, lr=0.03),
+    "tau 0.8, half strong": dict(threshold=0.8, strong_labelled=0.5, lr=0.03),
+    "tau 0.8, half strong, lr 0.1": dict(threshold=0.8, strong_labelled=0.5, lr=0.1),
+    "tau 0.8, all strong": dict(threshold=0.8, strong_labelled=1.0, lr=0.03),
+}
+SEEDS = (100, 101)
+METHODS = ("supervised", "fixmatch", "grad_relu", "avg_clustering", "layermatch")
+LABELS = (40, 250)
+SEED = 0
+
+
+def recipe(out: Path) -> None:
+    found = json.loads(out.read_text()) if out.exists() else {"seeds": list(SEEDS), "num_labels": 250, "num_val": 5000, "rows": {}}
+    for name, candidate in CANDIDATES.items():
+        if name in found["rows"]:
+            continue
+        base = TrainConfig(**SIZE | candidate, num_labels=250, num_val=5000, log_every=1000)
+        outcomes = run_all(paired(base, ("fixmatch",), SEEDS), title=name)
+        found["rows"][name] = [o.history[-1]["val_accuracy"] for o in outcomes]
+        found["environment"] = outcomes[0].environment
+        write_atomically(out, lambda f: f.write(json.dumps(found, indent=1).encode()))
+        print(f"{name:32s} {statistics.fmean(found['rows'][name]):.3f}", flush=True)
+    found["chosen"] = max(found["rows"], key=lambda name: statistics.fmean(found["rows"][name]))
+    write_atomically(out, lambda f: f.write(json.dumps(found, indent=1).encode()))
+    print("chosen:", found["chosen"])
+
+
+def recordings(folder: Path) -> None:
+    for num_labels in LABELS:
+        for method in METHODS:
+            path = folder / f"cifar10_mini_{num_labels}_{method}.npz"
+            if path.exists():
+                continue
+            config = TrainConfig.preset("cifar_cpu", num_labels=num_labels, method=method, seed=SEED, log_every=100)
+            recording = record(config, progress=True)
+            recording.save(path)
+            print(f"{path.stem}: test accuracy {recording.accuracy:.3f} on {recording.data_name}", flush=True)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("what", choices=("recipe", "record"))
+    arguments.add_argument("--out", type=Path, help="the results file, or the folder for recordings")
+    args = arguments.parse_args()
+    if args.what == "recipe":
+        recipe(args.out or RESULTS)
+    else:
+        torch.set_num_threads(2)  # sums come out the same only with as many threads
+        recordings(args.out or SHIPPED)
+
+
+if __name__ == "__main__":
+    main()
