@@ -103,9 +103,9 @@ class Images(Dataset):
 def train_steps(config: TrainConfig, data: SSLData, *, workers: int, amp: bool = False) -> Iterator[float]:
     """The loop, step by step; yields the loss as a number, as such loops print it."""
     device = torch.device(config.device)
-    model = build_model(
-        config.model, data.sample_shape, len(data.classes), bn_momentum=config.bn_momentum, generator=torch.Generator().manual_seed(0)
-    ).to(device)
+    g = torch.Generator().manual_seed(config.seed)
+    model = build_model(config.model, data.sample_shape, len(data.classes), bn_momentum=config.bn_momentum, generator=g)
+    model.to(device)
     ema = copy.deepcopy(model).eval()
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]

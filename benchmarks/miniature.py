@@ -32,13 +32,15 @@ CANDIDATES = {
     "tau 0.8, all strong": dict(threshold=0.8, strong_labelled=1.0, lr=0.03),
 }
 SEEDS = (100, 101)
-METHODS = ("supervised", "fixmatch", "grad_relu", "avg_clustering", "layermatch")
+METHODS = ("fixmatch", "layermatch", "supervised", "grad_relu", "avg_clustering")
 LABELS = (40, 250)
 SEED = 0
 
 
 def recipe(out: Path) -> None:
-    found = json.loads(out.read_text()) if out.exists() else {"seeds": list(SEEDS), "num_labels": 250, "num_val": 5000, "rows": {}}
+    found = {"seeds": list(SEEDS), "num_labels": 250, "num_val": 5000, "rows": {}}
+    if out.exists():
+        found = json.loads(out.read_text())
     for name, candidate in CANDIDATES.items():
         if name in found["rows"]:
             continue
@@ -54,8 +56,8 @@ def recipe(out: Path) -> None:
 
 
 def recordings(folder: Path) -> None:
-    for num_labels in LABELS:
-        for method in METHODS:
+    for method in METHODS:
+        for num_labels in LABELS:
             path = folder / f"cifar10_mini_{num_labels}_{method}.npz"
             if path.exists():
                 continue

@@ -278,8 +278,8 @@ def _cifar10(root: Path):
     except Exception as error:  # torchvision raises whatever its download met: URLError, RuntimeError, OSError, ...
         raise InputError(
             f"CIFAR-10 is not in {root} and could not be downloaded ({type(error).__name__}: {error}). Tried {CIFAR10.url}. "
-            f"Put cifar-10-python.tar.gz or the images as train/<class>/ and test/<class>/ into that folder, or use other images: "
-            f"--dataset FOLDER with train/<class>/ and test/<class>/ in it."
+            f"Put cifar-10-python.tar.gz, or the images as train/<class>/ and test/<class>/, into that folder, or use "
+            f"others: --dataset FOLDER with train/<class>/ and test/<class>/ in it."
         ) from error
     x, x_test = (np.ascontiguousarray(d.data.transpose(0, 3, 1, 2)) for d in (train, test))
     return x, np.array(train.targets), x_test, np.array(test.targets), tuple(train.classes)

@@ -74,10 +74,12 @@ class Squares:
             area,
         )
         ax.set(xlim=(-0.6, len(c) - 0.4), ylim=(len(c) - 0.4, -0.6), aspect="equal", anchor="N")
-        ax.set_xticks(c, classes)
-        ax.set_yticks(c, classes)
+        self.numbered = max(map(len, classes)) > 2  # long names stand at one side only, with the numbers of the classes
+        ax.set_xticks(c, c if self.numbered else classes)
+        ax.set_yticks(c, [f"{name} {k}" for k, name in enumerate(classes)] if self.numbered else classes)
         ax.set_xlabel("pseudo-label", fontsize=14)
-        ax.set_ylabel("true class", fontsize=14)
+        if not self.numbered:
+            ax.set_ylabel("true class", fontsize=14)
 
     def show(self, counts: np.ndarray) -> None:
         """(C, C) counts; the largest gets the full area."""

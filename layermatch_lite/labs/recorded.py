@@ -7,9 +7,12 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from .. import __version__
+from ..data import cifar10_at_hand, cifar10_root, load_data
 from ..errors import InputError
-from ..recording import Recording, list_recorded, load_recorded, record_steps
+from ..recording import Recording, find_images, list_recorded, load_recorded, record_steps
 from ..system import cache_dir
 
 RUNS = tuple(list_recorded())
@@ -47,7 +50,12 @@ def load(run: str, seed: int) -> Recording:
 
 def record(run: str, seed: int) -> Iterator[tuple[float, str]]:
     """Record another seed of a run that comes with the package, and keep it in the cache; yields (share done, what)."""
-    work = record_steps(replace(_shipped(run).config, seed=seed, device="cpu"))
+    config = replace(_shipped(run).config, seed=seed, device="cpu")
+    if config.dataset == "cifar10" and not cifar10_at_hand():
+        raise InputError(
+            f"another seed of {run} trains on CIFAR-10, which is not in {cifar10_root()}; load_data('cifar10') downloads it."
+        )
+    work = record_steps(config)
     while True:
         try:
             at = next(work)
@@ -60,6 +68,21 @@ def record(run: str, seed: int) -> Iterator[tuple[float, str]]:
                 ) from error
             return
         yield at.step / at.config.steps, f"recording {run} with seed {seed}"
+
+
+def has_images(r: Recording) -> bool:
+    """Are the images of this recording's sample on this machine? Those of the embedded sets always are."""
+    return r.about["name"] in ("mnist1d", "digits") or (r.prints is not None and cifar10_at_hand())
+
+
+@lru_cache(maxsize=8)
+def images(r: Recording) -> np.ndarray:
+    """The sample as its data set stores it, (N, C, H, W) or (N, C, L); seconds for CIFAR-10, from the reader's own copy."""
+    if r.prints is not None:
+        return find_images(r, load_data("cifar10", None)).numpy()
+    config = r.config
+    data = load_data(config.dataset, config.num_labels, num_val=config.num_val, seed=config.seed)
+    return data.x_unlabelled[r.sample.astype(int)].numpy()
 
 
 def _cached(run: str, seed: int) -> Path:

@@ -86,7 +86,7 @@ class ThresholdBench:
         if self._picture is None or self._picture.classes != r.classes:
             self._picture = ThresholdPicture(r.classes)
         who = "samples" if label == EVERY else f"samples that the network calls {label}"
-        when = f"{r.about['name']}, {r.config.method}, seed {r.config.seed}, step {r.steps[s]} (snapshot {s})"
+        when = f"{r.data_name}, {r.config.method}, seed {r.config.seed}, step {r.steps[s]} (snapshot {s})"
         png = self._picture.png(curves, here, state.tau, bars, f"{when}: {who}")
         told = f"{tell(here, state.tau, int(chosen.sum()), who)} {tell_classes(bars, r)}"
         return Look(png, f"{when}. {told}", told)

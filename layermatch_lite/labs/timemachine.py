@@ -16,7 +16,6 @@ from ..embedding import embed, is_cached
 from ..errors import InputError, check_range
 from ..plots import class_styles, confusion_counts
 from ..recording import Recording
-from ..training import data_of
 from . import recorded
 from .drawing import Canvas, Look, Squares
 from .state import LabState, choice, number, seed
@@ -111,7 +110,7 @@ class TimeMachineBench:
     State = TimeMachineState
 
     def __init__(self):
-        self._picture = self._of = self._mapped = None
+        self._picture = self._of = self._mapped = self._pictured = None
 
     def missing(self, state: TimeMachineState) -> tuple | None:
         if (run := recorded.missing(state.run, state.seed)) is not None:
@@ -121,6 +120,8 @@ class TimeMachineBench:
             if not is_cached(list(r.features)):
                 return ("map", state.run, state.seed)
             self._mapped = r
+        if r.prints is not None and self._pictured is not r and recorded.has_images(r):
+            return ("images", state.run, state.seed)
         return None
 
     def prepare(self, state: TimeMachineState) -> Iterator[tuple[float, str]]:
@@ -128,6 +129,10 @@ class TimeMachineBench:
             yield from recorded.record(state.run, state.seed)
         if state.map == "umap" and self.missing(state) is not None:
             yield from fit_umap(state.run, state.seed)
+        if (wanted := self.missing(state)) is not None and wanted[0] == "images":
+            yield 0.5, "finding the images in your CIFAR-10"
+            self._pictured = recorded.load(state.run, state.seed)
+            recorded.images(self._pictured)
 
     def within(self, state: TimeMachineState) -> TimeMachineState:
         """The state on what its recording has."""
@@ -144,7 +149,7 @@ class TimeMachineBench:
             self._picture, self._of = TimePicture(r), r
         told = tell(r, s, i, h)
         counts = confusion_counts(r.y_true[r.mask[s]], r.labels[s][r.mask[s]], len(r.classes))
-        when = f"{r.about['name']}, {r.config.method}, seed {r.config.seed}"
+        when = f"{r.data_name}, {r.config.method}, seed {r.config.seed}"
         png = self._picture.png(r, s, i, h, points, counts, f"{when}, step {r.steps[s]} ({state.map.upper()} map)")
         path = ", ".join(f"{r.classes[c]} at step {t}" for t, c in _changes(r, h))
         return Look(png, f"{when}, {state.map.upper()} map. {told} Its pseudo-labels: {path}.", told)
@@ -236,10 +241,15 @@ class TimePicture:
             ax.tick_params(labelsize=12.5)
         self.itself.axis("off")
         self.drawn = self.itself.plot([], [], color="black", linewidth=2.5)[0]
-        self.image = self.itself.imshow(np.zeros((8, 8)), cmap="gray_r", aspect="equal") if _is_image(r) else None
+        shape = r.about["sample_shape"]
+        self.image = self.itself.imshow(np.zeros(shape[1:]), cmap="gray_r") if len(shape) == 3 else None
         self.caption = figure.text(0.985, 0.91, "", fontsize=15, ha="right")
         self.heading = figure.text(0.012, 0.91, "", fontsize=15)
-        self.data = data_of(r.config).x_unlabelled if r.about["name"] in ("mnist1d", "digits") else None
+        self.data = recorded.images(r) if recorded.has_images(r) else None
+        if self.data is None:
+            told = f"(the image would come from your own\n{r.about['name']}, which is not on this machine)"
+            self.itself.text(0.5, 0.5, told, ha="center", va="center", fontsize=12.5, transform=self.itself.transAxes)
+        self.marks = list("0123456789") if self.squares.numbered else r.classes
         self.canvas.move(
             self.dots, self.rings, self.trail, self.here, self.squares.artist, self.cell, self.line, self.good, self.bad,
             self.names, self.now, self.image or self.drawn, self.caption, self.heading,
@@ -263,7 +273,7 @@ class TimePicture:
             marks.set_offsets(np.stack([r.steps[which], h.confidence[which]], axis=1))
         for text, step, confidence, label in zip(self.names, r.steps, h.confidence, h.labels):
             text.set_position((step, confidence - 0.005))
-            text.set_text(r.classes[label])
+            text.set_text(self.marks[label])
         self.now.set_xdata([r.steps[s]] * 2)
         self._draw_sample(r, i)
         self.caption.set_text(f"sample {i}: a {r.classes[h.y]}")
@@ -273,14 +283,11 @@ class TimePicture:
     def _draw_sample(self, r: Recording, i: int) -> None:
         if self.data is None:
             return
-        x = self.data[int(r.sample[i])].float().numpy()[0]
+        x = self.data[i]
         if self.image is not None:
-            self.image.set_data(x)
+            self.image.set_data(x[0] if len(x) == 1 else x.transpose(1, 2, 0))
             self.image.set_clim(x.min(), x.max())
         else:
+            x = x[0]
             self.drawn.set_data(np.arange(len(x)), x)
             self.itself.set(xlim=(-1, len(x)), ylim=(x.min() - 0.3, x.max() + 0.3))
-
-
-def _is_image(r: Recording) -> bool:
-    return len(r.about["sample_shape"]) == 3

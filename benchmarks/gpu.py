@@ -1,0 +1,207 @@
+"""Everything that wants one GPU, in stages that each end within ten minutes on an H200 and go on where they were stopped.
+
+    python benchmarks/gpu.py check        float32 steps against the CPU, no waiting inside a step, bf16; a profile of the step
+    python benchmarks/gpu.py speed        benchmarks/cifar.py --device cuda
+    python benchmarks/gpu.py recipe       choose among candidates on validation samples, never on the test images
+    python benchmarks/gpu.py record       the recorded runs: four methods with 40 and 250 labels, preset classroom_gpu_short
+    python benchmarks/gpu.py classroom    the preset classroom_gpu with 40 and 250 labels, every seed
+
+Needs CIFAR-10 in the cache folder (`layermatch-lite doctor` says where). Results go to --out (default: benchmarks/results/, and
+recordings beside those that come with the package), after every single run. Seeds, written down before any run: 100 and 101 for
+recipes, 0 for recordings, 3000 to 3002 for the classroom runs. `--quick --device cpu` goes through the same code in a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from layermatch_lite import TrainConfig, load_data, train, train_steps
+from layermatch_lite.recording import SHIPPED, record
+from layermatch_lite.run import environment
+from layermatch_lite.system import write_atomically
+
+RESULTS = Path(__file__).parent / "results"
+METHODS = ("fixmatch", "grad_relu", "avg_clustering", "layermatch")
+LABELS = (40, 250)
+CANDIDATES = {
+    "tau 0.95": {},
+    "tau 0.95, half of the labelled views strong": dict(strong_labelled=0.5),
+    "tau 0.8": dict(threshold=0.8),
+    "lr 0.1": dict(lr=0.1),
+}
+RECIPE_SEEDS, RECORDED_SEED, CLASSROOM_SEEDS = (100, 101), 0, (3000, 3001, 3002)
+
+
+def settings(preset: str, args, **changes) -> TrainConfig:
+    if args.quick:
+        changes |= dict(model="wrn-10-1", batch_size=8, mu=2, steps=4, log_every=2, compile=False)
+    return TrainConfig.preset(preset, device=args.device, **changes)
+
+
+def check(args) -> dict:
+    """Three float32 steps of every method on both devices from the same views; then what a GPU alone can show."""
+    found = {"float32 against the CPU": {m: float32_difference(m, args) for m in METHODS}}
+    if args.device == "cuda":
+        found["host synchronisations in five steps"] = synchronisations(args)
+        found |= {"bf16 and float32": bf16_difference(args), "profile": profile(args)}
+    return found
+
+
+def float32_difference(method: str, args) -> float:
+    """Largest relative difference of a parameter's gradient between the two devices, on the same batch, without bf16 and TF32."""
+    from layermatch_lite import AvgClustering, pseudo_label_loss
+    from layermatch_lite.models import build_model
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    switches = TrainConfig(method=method).switches
+    g = torch.Generator().manual_seed(0)
+    x, weak, strong = (torch.randn(n, 3, 32, 32, generator=g) for n in (8, 24, 24))
+    y, grads = torch.arange(8), []
+    for device in ("cpu", args.device):
+        model = build_model("wrn-10-1" if args.quick else "wrn-28-2", (3, 32, 32), 10, generator=torch.Generator().manual_seed(1))
+        model.to(device).train()
+        centers = AvgClustering(model.classifier) if switches.avg_clustering else None
+        z_x, z_weak, z_strong = model.features(torch.cat([x, weak, strong]).to(device)).split([8, 24, 24])
+        out = pseudo_label_loss(z_weak, z_strong, model.classifier, threshold=0.1, grad_relu=switches.grad_relu, centers=centers)
+        (torch.nn.functional.cross_entropy(model.classifier(z_x), y.to(device)) + out.loss).backward()
+        grads.append([p.grad.cpu() for p in model.parameters()])
+    return max(float((a - b).norm() / a.norm().clamp(min=1e-8)) for a, b in zip(*grads))
+
+
+def synchronisations(args) -> int:
+    """Warnings of the CUDA runtime about a host that waits, in five steps of LayerMatch between two records."""
+    import warnings
+
+    steps = train_steps(TrainConfig.preset("paper", device="cuda", method="layermatch"), args.data(40))
+    for _ in range(4):
+        next(steps)
+    torch.cuda.set_sync_debug_mode("warn")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(5):
+            next(steps)
+    torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroni" in str(w.message) for w in told)
+
+
+def bf16_difference(args) -> dict:
+    """Losses of ten steps in bf16 and in float32, from the same weights and batches."""
+    from unittest.mock import patch
+
+    config = TrainConfig.preset("paper", device="cuda", method="layermatch", steps=10, log_every=1, threshold=0.2)
+    run = train(config, args.data(40))
+    with patch("layermatch_lite.device.has_bf16", lambda _: False):
+        plain = train(config, args.data(40))
+    return {k: [[r[k] for r in h] for h in (run.history, plain.history)] for k in ("loss_s", "loss_u", "mask_rate")}
+
+
+def profile(args) -> dict:
+    """Where the time of a compiled FixMatch step goes on the GPU: the fifteen most expensive kernels, in ms per step."""
+    from torch.profiler import ProfilerActivity
+
+    steps = train_steps(TrainConfig.preset("paper", device="cuda", method="fixmatch", compile=True), args.data(40))
+    for _ in range(20):
+        next(steps)
+    with torch.profiler.profile(activities=[ProfilerActivity.CUDA]) as seen:
+        for _ in range(10):
+            next(steps)
+        torch.cuda.synchronize()
+    rows = sorted(seen.key_averages(), key=lambda e: -e.self_device_time_total)[:15]
+    return {row.key[:80]: round(row.self_device_time_total / 10 / 1e3, 4) for row in rows}
+
+
+def speed(args) -> None:
+    if args.quick:
+        return
+    here = Path(__file__).parent
+    command = [sys.executable, str(here / "cifar.py"), "--device", args.device, "--out", str(args.out / "cifar_cuda.json")]
+    subprocess.run(command, check=True)
+
+
+def recipe(args) -> dict:
+    """Validation accuracy of plain FixMatch, run by run, for each candidate; none is judged by our method."""
+    found = args.before.get("rows", {})
+    for name, candidate in CANDIDATES.items():
+        row = found.setdefault(name, {})
+        for num_labels in LABELS:
+            for seed in RECIPE_SEEDS:
+                key = f"{num_labels} labels, seed {seed}"
+                if key not in row:
+                    own = dict(method="fixmatch", num_labels=num_labels, num_val=5000, seed=seed)
+                    config = settings("classroom_gpu_short", args, **own | candidate)
+                    run = train(config, args.data(num_labels, num_val=5000, seed=seed), progress=True)
+                    row[key] = run.history[-1]["val_accuracy"]
+                    args.keep({"rows": found})
+    mean = {name: statistics.fmean(row.values()) for name, row in found.items()}
+    return {"rows": found, "chosen": max(mean, key=mean.get)}
+
+
+def recordings(args) -> dict:
+    folder = SHIPPED if args.out == RESULTS else args.out
+    found = args.before
+    for num_labels in LABELS:
+        for method in METHODS:
+            path = folder / f"cifar10_{num_labels}_{method}.npz"
+            if not path.exists():
+                config = settings("classroom_gpu_short", args, method=method, num_labels=num_labels, seed=RECORDED_SEED)
+                data = args.data(num_labels, seed=RECORDED_SEED)
+                recording = record(config, data, snapshots=2 if args.quick else 20, progress=True)
+                recording.save(path)
+                found[path.stem] = {"accuracy": recording.accuracy, "seconds": recording.about["seconds"]}
+                args.keep(found)
+    return found
+
+
+def classroom(args) -> dict:
+    found = args.before
+    for seed in CLASSROOM_SEEDS:
+        for num_labels in LABELS:
+            for method in ("fixmatch", "layermatch"):
+                key = f"{method}, {num_labels} labels, seed {seed}"
+                if key not in found:
+                    config = settings("classroom_gpu", args, method=method, num_labels=num_labels, seed=seed)
+                    run = train(config, args.data(num_labels, seed=seed), progress=True)
+                    found[key] = {"accuracy": run.accuracy, "median of the last 20": run.median_accuracy, "seconds": run.seconds}
+                    args.keep(found)
+    return found
+
+
+STAGES = {"check": check, "speed": speed, "recipe": recipe, "record": recordings, "classroom": classroom}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("stage", choices=STAGES)
+    arguments.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    arguments.add_argument("--quick", action="store_true", help="a few tiny steps of everything: does the script itself work?")
+    arguments.add_argument("--out", type=Path, default=RESULTS)
+    args = arguments.parse_args()
+    path = args.out / f"gpu_{args.stage}.json"
+    args.before = json.loads(path.read_text())["found"] if path.exists() else {}
+
+    @lru_cache(maxsize=2)
+    def data(num_labels: int, num_val: int = 0, seed: int = 0):
+        whole = load_data("cifar10", num_labels, num_val=num_val, seed=seed)
+        return replace(whole, x_test=whole.x_test[::100], y_test=whole.y_test[::100]) if args.quick else whole
+
+    def keep(found: dict) -> None:
+        about = environment(torch.device(args.device)) | {"data": data(40).copy or "official files", "quick": args.quick}
+        write_atomically(path, lambda f: f.write(json.dumps({"about": about, "found": found}, indent=1).encode()))
+
+    args.data, args.keep = data, keep
+    if (found := STAGES[args.stage](args)) is not None:
+        keep(found)
+        print(json.dumps(found, indent=1)[:6000])
+
+
+if __name__ == "__main__":
+    main()
