@@ -65,6 +65,7 @@ notebooks: install
 bench: install
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/labs.py
+	$(BIN)/python benchmarks/cifar.py
 
 lint: install
 	$(BIN)/ruff check .

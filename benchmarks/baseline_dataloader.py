@@ -140,7 +140,7 @@ def train_steps(config: TrainConfig, data: SSLData, *, workers: int, amp: bool =
         optimizer.step()
         schedule.step()
         average(ema, model, config.ema_decay)
-        yield float(loss)
+        yield float(loss.detach())
 
 
 @torch.no_grad()

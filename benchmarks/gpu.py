@@ -129,16 +129,16 @@ def speed(args) -> None:
 
 def recipe(args) -> dict:
     """Validation accuracy of plain FixMatch, run by run, for each candidate; none is judged by our method."""
-    found = args.before.get("rows", {})
+    found, num_val = args.before.get("rows", {}), 50 if args.quick else 5000
     for name, candidate in CANDIDATES.items():
         row = found.setdefault(name, {})
         for num_labels in LABELS:
             for seed in RECIPE_SEEDS:
                 key = f"{num_labels} labels, seed {seed}"
                 if key not in row:
-                    own = dict(method="fixmatch", num_labels=num_labels, num_val=5000, seed=seed)
+                    own = dict(method="fixmatch", num_labels=num_labels, num_val=num_val, seed=seed)
                     config = settings("classroom_gpu_short", args, **own | candidate)
-                    run = train(config, args.data(num_labels, num_val=5000, seed=seed), progress=True)
+                    run = train(config, args.data(num_labels, num_val=num_val, seed=seed), progress=True)
                     row[key] = run.history[-1]["val_accuracy"]
                     args.keep({"rows": found})
     mean = {name: statistics.fmean(row.values()) for name, row in found.items()}

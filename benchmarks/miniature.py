@@ -2,10 +2,11 @@
 
     python benchmarks/miniature.py recipe      choose the preset cifar_cpu on validation samples (about 15 minutes on two cores)
     python benchmarks/miniature.py record      record the runs that come with the package (about 30 minutes)
+    python benchmarks/miniature.py show        print the table of the recorded runs
 
-Both need CIFAR-10 in the cache folder (`layermatch-lite doctor` says where), as official files or as images, and go on where
-they were stopped. Candidates are judged by plain FixMatch's validation accuracy, never by that of our method; the test set is
-not looked at. The recorded runs have seed 0, written down here before any of them was made.
+The first two need CIFAR-10 in the cache folder (`layermatch-lite doctor` says where), as official files or as images, and go on
+where they were stopped. Candidates are judged by plain FixMatch's validation accuracy, never by that of our method; the test
+set is not looked at. The recorded runs have seed 0, written down here before any of them was made.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from layermatch_lite import TrainConfig
+from layermatch_lite import TrainConfig, load_data, load_recorded
 from layermatch_lite.compare import paired, run_all
 from layermatch_lite.recording import SHIPPED, record
 from layermatch_lite.system import write_atomically
@@ -47,7 +48,7 @@ def recipe(out: Path) -> None:
         base = TrainConfig(**SIZE | candidate, num_labels=250, num_val=5000, log_every=1000)
         outcomes = run_all(paired(base, ("fixmatch",), SEEDS), title=name)
         found["rows"][name] = [o.history[-1]["val_accuracy"] for o in outcomes]
-        found["environment"] = outcomes[0].environment
+        found["environment"] = outcomes[0].environment | {"data": load_data("cifar10", 250).copy or "official files"}
         write_atomically(out, lambda f: f.write(json.dumps(found, indent=1).encode()))
         print(f"{name:32s} {statistics.fmean(found['rows'][name]):.3f}", flush=True)
     found["chosen"] = max(found["rows"], key=lambda name: statistics.fmean(found["rows"][name]))
@@ -67,13 +68,29 @@ def recordings(folder: Path) -> None:
             print(f"{path.stem}: test accuracy {recording.accuracy:.3f} on {recording.data_name}", flush=True)
 
 
+def show() -> str:
+    """The table of README, from the recorded runs alone."""
+    lines = ["| CIFAR-10 in miniature | " + " | ".join(f"{n} labels" for n in LABELS) + " |", "|---|---|---|"]
+    for method in METHODS:
+        accuracies = (load_recorded(f"cifar10_mini_{n}_{method}").accuracy for n in LABELS)
+        lines.append(f"| {method} | " + " | ".join(f"{a:.3f}" for a in accuracies) + " |")
+    r = load_recorded(f"cifar10_mini_{LABELS[0]}_{METHODS[0]}")
+    c = r.config
+    return "\n".join(lines) + (
+        f"\n\nTest accuracy (EMA model) on {r.data_name}, {c.model}, {c.steps} steps of {c.batch_size * (1 + 2 * c.mu)} views on "
+        f"{r.about['environment']['threads']} CPU cores, seed {c.seed} alone, torch {r.about['environment']['torch']}."
+    )
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("what", choices=("recipe", "record"))
+    arguments.add_argument("what", choices=("recipe", "record", "show"))
     arguments.add_argument("--out", type=Path, help="the results file, or the folder for recordings")
     args = arguments.parse_args()
     if args.what == "recipe":
         recipe(args.out or RESULTS)
+    elif args.what == "show":
+        print(show())
     else:
         torch.set_num_threads(2)  # sums come out the same only with as many threads
         recordings(args.out or SHIPPED)

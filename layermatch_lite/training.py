@@ -137,6 +137,8 @@ def train_steps(
         while run.step < config.steps:
             started, run.mid_step = time.perf_counter(), True
             x, y, *unlabelled = next(batches)
+            if config.cuda_graphs:
+                torch.compiler.cudagraph_mark_step_begin()  # both passes of a step keep their outputs until the next step
             with autocast(device):
                 if not switches.unlabelled:
                     z_x = features(x)

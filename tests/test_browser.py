@@ -44,6 +44,10 @@ SLIDERS = {
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
 
+LIVE = """from layermatch_lite import TrainConfig
+from layermatch_lite.labs import LiveRun
+LiveRun(TrainConfig(steps=3000, log_every=50, probe_every=100, device="cpu"), "live.pt")"""
+
 pytestmark = pytest.mark.slow
 
 
@@ -116,11 +120,13 @@ def serve(command: list[str], folder: Path, cache: Path, **environment: str):
 def jupyter(tmp_path_factory, lab_cache):
     """JupyterLab with one small notebook per lab: the lab, and a cell that breaks it."""
     folder = tmp_path_factory.mktemp("jupyter")
-    for name in BENCHES:
+    for name in (*BENCHES, "LiveRun"):
         cells = [
             f"from layermatch_lite.labs import {name}\nlab = {name}()\nlab",
             "def broken(state):\n    raise RuntimeError('planted in a callback')\nlab.bench.look = broken",
         ]
+        if name == "LiveRun":
+            cells = [LIVE]
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, folder / f"{name}.ipynb")
@@ -250,6 +256,34 @@ def in_jupyterlab(page, jupyter: str, name: str) -> OnScreen:
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
     page.keyboard.press("Shift+Enter")
     return OnScreen(page, name, page.locator(".lml-lab").first)
+
+
+def test_a_live_run_is_started_stopped_and_gone_on_with(page, jupyter):
+    page.goto(f"{jupyter}/doc/tree/LiveRun.ipynb")
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    page.keyboard.press("Shift+Enter")
+    root = page.locator(".lml-lab").first
+    reading, picture = root.locator(".lml-reading"), root.locator("img.lml-picture")
+    picture.wait_for()
+    assert "Start begins a new run" in reading.inner_text() and "no record yet" in picture.get_attribute("alt")
+
+    def says(words: str) -> None:
+        page.wait_for_function("a => a[0].innerText.includes(a[1])", arg=[reading.element_handle(), words])
+
+    root.get_by_role("button", name="Start").click()
+    page.wait_for_function("a => a.alt.includes('test accuracy')", arg=picture.element_handle())
+    root.get_by_role("button", name="Stop").click()
+    says("stopped at step")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    root.screenshot(path=SCREENSHOTS / "LiveRun.png")
+    held = int(reading.inner_text().split("stopped at step ")[1].split(";")[0])
+    assert 50 <= held < 3000
+    root.get_by_role("button", name="Start").click()
+    says("of 3000 on cpu")
+    root.get_by_role("button", name="Stop").click()
+    says("stopped at step")
+    assert root.locator(".lml-error").count() == 0
 
 
 def in_voila(page, classroom: str, name: str) -> OnScreen:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import numpy as np
@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layermatch_lite import InputError, Recording, TrainConfig, load_recorded, record, train
-from layermatch_lite.labs import DecisionLab, NoiseLab, ThresholdLab, TimeMachine, TrainingLab, classroom, recorded
+from layermatch_lite.labs import (
+    DecisionLab,
+    LiveRun,
+    NoiseLab,
+    ThresholdLab,
+    TimeMachine,
+    TrainingLab,
+    classroom,
+    recorded,
+)
 from layermatch_lite.labs import noise as noise_lab
 from layermatch_lite.labs.background import Worker
 from layermatch_lite.labs.decision import DecisionBench, DecisionState, moved, places_of
@@ -870,3 +879,65 @@ def test_the_labs_know_how_many_classes_each_data_set_has():
     from layermatch_lite.labs.session import NUM_CLASSES
 
     assert {name: len(load_data(name, None).classes) for name in EMBEDDED} == NUM_CLASSES
+
+
+# --- a training kept in a file ---------------------------------------------------------------------------------------
+
+
+def live(path, **changes):
+    config = TrainConfig.preset("demo_cpu", dataset="digits", num_labels=10, steps=60, log_every=10, probe_every=20, seed=0)
+    return LiveRun(replace(config, **changes), path)
+
+
+def test_a_live_run_stops_goes_on_and_ends_as_if_it_had_never_stopped(tmp_path):
+    path = tmp_path / "run.pt"
+    one = live(path)
+    assert "Start begins a new run" in one.told.value and "no record yet" in one.picture.alt
+    one.start()
+    until(lambda: one.history)
+    first = one.picture.png
+    one.stop()
+    assert one.worker.wait(60)
+    assert 10 <= one.run.step < 60 and f"stopped at step {one.run.step}" in one.told.value
+    again = live(path)  # the notebook was closed in between
+    assert f"at step {one.run.saved} of 60: Start goes on" in again.told.value and again.progress.value == one.run.saved
+    again.start()
+    assert again.worker.wait(60) and "finished: test accuracy" in again.told.value and again.progress.value == 60
+    assert again.picture.png != first and "layer benefit" in again.picture.alt and "step 60 of 60" in again.picture.alt
+    assert again.history == train(again.config).history
+    assert "it is finished" in live(path).told.value
+
+
+def test_a_live_run_says_what_is_wrong(tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    diverging = live(path, lr=1e12)
+    diverging.start()
+    assert diverging.worker.wait(60) and "NonFiniteLoss" in diverging.error.value and "lml-error" in diverging.error.value
+    other = live(path)
+    assert "other settings (lr)" in other.error.value and other.run is None
+    other.start()
+    assert other.worker.wait(60) and "started with other settings" in other.error.value
+    path.write_bytes(b"nothing of the kind")
+    assert "not a whole run" in live(path).error.value
+    nowhere = live(tmp_path / "file" / "run.pt")
+    (tmp_path / "file").write_text("in the way")
+    nowhere.start()
+    assert nowhere.worker.wait(60) and "could not be written" in nowhere.error.value
+
+
+def test_a_live_run_survives_a_full_disk(tmp_path, monkeypatch):
+    from layermatch_lite import run as run_module
+
+    lab, written, real = live(tmp_path / "run.pt"), [], run_module.write_atomically
+
+    def write(path, content):
+        if len(written) > 1:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        real(path, content)
+
+    monkeypatch.setattr(run_module, "write_atomically", write)
+    lab.start()
+    assert lab.worker.wait(60) and lab.run.finished and lab.run.saved == 10
+    assert "could not be saved" in lab.told.value
+    assert "No space left" in lab.error.value and "holds step 10" in lab.error.value

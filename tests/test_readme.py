@@ -124,6 +124,16 @@ def test_the_labs_speed_table():
     assert set(results["kernel"]) == set(labs.SLIDERS)
 
 
+def test_the_tables_at_cifar10s_size_are_the_recorded_ones():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "cifar_cpu.json").read_text(encoding="utf-8"))
+    assert benchmark("cifar", None)[0].show(measured) in README
+    miniature, recipe = benchmark("miniature")
+    assert miniature.show() in README
+    assert recipe["chosen"] == max(recipe["rows"], key=lambda name: sum(recipe["rows"][name]))
+    preset = TrainConfig.preset("cifar_cpu")
+    assert all(getattr(preset, k) == v for k, v in (miniature.SIZE | miniature.CANDIDATES[recipe["chosen"]]).items())
+
+
 def test_the_labs_picture_has_the_alt_text_of_its_run():
     told = json.loads((ROOT / "benchmarks" / "results" / "noise_lab.json").read_text(encoding="utf-8"))
     assert f"![{told['alt']}](figures/noise_lab.png)" in README

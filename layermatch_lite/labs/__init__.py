@@ -5,6 +5,7 @@
 
 What a lab computes and draws stands in a module that knows nothing of widgets (`noise`, `decision`, `training`, `timemachine`,
 `threshold`); `frame` puts it on the screen, `views` adds each lab's own buttons.
+`live` watches one training that is kept in a file.
 """
 
 try:
@@ -15,6 +16,7 @@ except ImportError as error:
         "the labs need ipywidgets and anywidget: python -m pip install -c constraints.txt -e ."
     ) from error
 
+from .live import LiveRun
 from .views import DecisionLab, NoiseLab, ThresholdLab, TimeMachine, TrainingLab, classroom
 
-__all__ = ["DecisionLab", "NoiseLab", "ThresholdLab", "TimeMachine", "TrainingLab", "classroom"]
+__all__ = ["DecisionLab", "LiveRun", "NoiseLab", "ThresholdLab", "TimeMachine", "TrainingLab", "classroom"]

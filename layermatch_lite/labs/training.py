@@ -119,7 +119,8 @@ class TrainingBench(RunningBench):
                     f"{NAMES[method]} {first['benefit']:+.2f} in {first['layer']}, {last['benefit']:+.2f} in {last['layer']}"
                 )
         alt = f"Curves of {about(state)}. {told}" + (f" Layer benefit: {'; '.join(benefits)}." if benefits else "")
-        return Look(self._picture.png(state, histories), alt, told)
+        png = self._picture.png(about(state), {m: histories.get(m, []) for m in state.methods})
+        return Look(png, alt, told)
 
 
 PANELS = {
@@ -160,10 +161,12 @@ class TrainingPicture:
         self.heading = figure.text(0.045, 0.935, "", fontsize=14.5)
         self.canvas.move(self.lines.values(), self.names, self.samples, self.heading)
 
-    def png(self, state: TrainingState, histories: dict[str, list[dict]]) -> bytes:
-        self.heading.set_text(about(state))
+    def png(self, heading: str, histories: dict[str, list[dict]]) -> bytes:
+        """The picture of one or two methods' histories."""
+        self.heading.set_text(heading)
+        methods = list(histories)
         for slot in range(2):
-            method = state.methods[slot] if slot < len(state.methods) else None
+            method = methods[slot] if slot < len(methods) else None
             history = histories.get(method, [])
             self.names[slot].set_text(NAMES[method] if method else "")
             self.samples[slot].set_visible(method is not None)
@@ -183,12 +186,11 @@ class TrainingPicture:
 
 
 def _points(history: list[dict], key: str, layer: int) -> Iterator[tuple[int, float]]:
-    """(step, value) of one line; records without a value (an empty mask) are left out."""
+    """(step, value) of one line; records without a value (an empty mask, or not measured) are left out."""
     for record in history:
         if key == "benefit":
-            rows = record["layer_benefit"]
-            row = rows[-1] if layer else rows[0]
-            if not row["empty"]:
-                yield record["step"], row["benefit"]
+            rows = record.get("layer_benefit")
+            if rows and not rows[-1 if layer else 0]["empty"]:
+                yield record["step"], rows[-1 if layer else 0]["benefit"]
         elif record.get(key) is not None:
             yield record["step"], record[key]

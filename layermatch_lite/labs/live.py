@@ -1,0 +1,157 @@
+"""One training that is kept in a file, with live curves: start it, stop it, go on with it, today or tomorrow."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+import ipywidgets as widgets
+
+from ..config import TrainConfig
+from ..data import SSLData
+from ..errors import InputError
+from ..report import NAMES
+from ..run import Run
+from ..training import train_steps
+from .background import Worker
+from .frame import Picture, alert
+from .training import TrainingPicture
+
+FRAME_SECONDS = 0.5  # between two lines about a running training
+
+
+class LiveRun(widgets.VBox):
+    """A run of `train` in the background of a notebook, saved to `path` at every record of its history.
+
+    Start begins it, or goes on from the file where there is one, to exactly what an uninterrupted run gives. Stop acts after the
+    step at hand; what is lost is at most the way since the last record. `run` is the run itself, once there is one.
+    """
+
+    def __init__(self, config: TrainConfig, path: str | PathLike, data: SSLData | None = None):
+        """config: give it a probe_every to see the layer benefit; data: as for `train`, loaded at the start where it is None."""
+        self.config, self.path, self.data = config, Path(path), data
+        self.run: Run | None = None
+        self.worker, self._picture = Worker(), TrainingPicture(config.steps)
+        self.told, self.error = widgets.HTML(), widgets.HTML(layout={"display": "none"})
+        self.progress = widgets.IntProgress(max=config.steps, layout={"width": "260px"})
+        self.picture = Picture()
+        title = f"Live run <span>{html.escape(self.heading)}</span>"
+        start, stop = widgets.Button(description="Start"), widgets.Button(description="Stop")
+        start.on_click(lambda _: self.start())
+        stop.on_click(lambda _: self.stop())
+        super().__init__(
+            [
+                widgets.HTML(f'<div class="lml-title" role="heading" aria-level="3">{title}</div>'),
+                widgets.HBox([start, stop, self.progress], layout={"flex_flow": "row wrap"}),
+                self.error,
+                self.told,
+                self.picture,
+            ]
+        )
+        self.add_class("lml-lab")
+        self._look_into_file()
+        self._draw()
+
+    @property
+    def heading(self) -> str:
+        c = self.config
+        return f"{NAMES[c.method]}, {Path(c.dataset).name}, {c.labels} labels, {c.steps} steps, seed {c.seed}"
+
+    @property
+    def history(self) -> list[dict]:
+        return self.run.history if self.run is not None else []
+
+    def start(self) -> None:
+        """Train in the background, on from the file where there is one."""
+        if self.worker.running:
+            return
+        if not self.worker.wait(0):
+            self._say("still ending the step before; press Start again")
+            return
+        self._fault("")
+        self._began = self._told = None
+        self._say("loading data, building the network ...")
+        self.worker.start(self._steps(), self._stepped, self._ended)
+
+    def stop(self) -> None:
+        """End after the step at hand; the file holds the last record."""
+        self.worker.stop()
+
+    def _look_into_file(self) -> None:
+        if not self.path.exists():
+            self._say("Start begins a new run.")
+            return
+        try:
+            self.run = Run.load(self.path)
+            if changed := self.run.config.differences(self.config):
+                raise InputError(f"{self.path} holds a run with other settings ({', '.join(changed)}); choose another path.")
+        except InputError as error:
+            self.run = None
+            self._fault(html.escape(str(error)))
+            return
+        self.progress.value = self.run.step
+        found = f"{self.path} holds this run at step {self.run.step} of {self.config.steps}"
+        self._say(f"{found}; it is finished." if self.run.finished else f"{found}: Start goes on from there.")
+
+    def _steps(self) -> Iterator[Run]:
+        going_on = self.path if self.path.exists() else None
+        for run in train_steps(self.config, self.data, resume=going_on):
+            if run.step == 0 or run.just_logged:
+                try:
+                    run.save(self.path)
+                except InputError as error:
+                    if run.saved is None:
+                        raise
+                    self._fault(f"{html.escape(str(error))} The file holds step {run.saved}; training goes on.")
+            yield run
+
+    def _stepped(self, run: Run) -> None:
+        self.run, now = run, time.monotonic()
+        if self._began is None:
+            self._began = run.step, now
+        first, began = self._began
+        if run.just_logged:
+            self._draw()
+        if self._told is None or now - self._told > FRAME_SECONDS:
+            self._told, self.progress.value = now, run.step
+            each = (now - began) / max(1, run.step - first)
+            left = each * (self.config.steps - run.step)
+            speed = f", {1e3 * each:.0f} ms per step, about {left:.0f} s left" if run.step > first else ""
+            self._say(f"step {run.step} of {self.config.steps} on {run.environment['device']}{speed}")
+
+    def _ended(self, error: BaseException | None, stopped: bool) -> None:
+        if error is not None:
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            self._fault(html.escape(f"{kind}{error}"))
+        if self.run is None:
+            return self._say("")
+        self.progress.value = self.run.step
+        self._draw()
+        if self.run.finished:
+            where = f"kept in {self.path}" if self.run.saved == self.run.step else "but its end could not be saved"
+            self._say(f"finished: test accuracy {self.run.accuracy:.3f} (EMA model), {where}")
+        else:
+            self._say(f"stopped at step {self.run.step}; {self.path} holds step {self.run.saved}, and Start goes on from there")
+
+    def _draw(self) -> None:
+        told = "no record yet"
+        if self.history:
+            last = self.history[-1]
+            keys = {"accuracy": "test accuracy", "mask_rate": "mask rate", "pseudo_label_accuracy": "right among them"}
+            values = [f"{name} {last[key]:.3f}" for key, name in keys.items() if last.get(key) is not None]
+            if rows := last.get("layer_benefit"):
+                values += [f"layer benefit {row['benefit']:+.2f} in {row['layer']}" for row in (rows[0], rows[-1])]
+            told = f"at step {last['step']} of {self.config.steps}: {', '.join(values)}"
+        with self.picture.hold_sync():
+            self.picture.png = self._picture.png(self.heading, {self.config.method: list(self.history)})
+            self.picture.alt = f"Curves of a live run, {self.heading}; {told}."
+
+    def _say(self, told: str) -> None:
+        self.told.value = f'<div class="lml-reading" role="status">{html.escape(told)}</div>'
+
+    def _fault(self, message: str) -> None:
+        self.error.value = alert(message) if message else ""
+        self.error.layout.display = "flex" if message else "none"

@@ -1,0 +1,92 @@
+"""The benchmarks at CIFAR-10's size: do they measure what they say, and does every stage for a GPU run through?"""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import baseline_dataloader
+import cifar
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from layermatch_lite import TrainConfig, augment
+from layermatch_lite.data import CIFAR10_CLASSES
+from layermatch_lite.recording import Recording
+
+ROOT = Path(__file__).parents[1]
+
+SMALL = TrainConfig(
+    dataset="images", model="small_cnn", method="fixmatch", num_labels=40, batch_size=8, mu=1, device="cpu"
+)
+
+
+@pytest.fixture
+def photographs(g):
+    x = torch.nn.functional.interpolate(torch.rand(40, 3, 9, 9, generator=g), size=32, mode="bicubic")
+    return x.clamp(0, 1).mul(255).to(torch.uint8)
+
+
+@pytest.mark.parametrize("name", augment.COLOR_OPERATIONS)
+def test_the_baseline_does_what_the_package_does(name, photographs):
+    """The same operation at the same level: equal pixels, but for roundings, and for what moves at the edge."""
+    for level in (0.1, 0.5, 0.9):
+        for sign in (1, -1):
+            n = len(photographs)
+            drawn = torch.zeros(n, dtype=torch.long), torch.full((n,), level), torch.full((n,), sign), torch.ones(n) > 0
+            ours = augment.operate(photographs, *drawn, (name,)).permute(0, 2, 3, 1).int().numpy()
+            pil = [Image.fromarray(i) for i in photographs.permute(0, 2, 3, 1).numpy()]
+            theirs = [np.asarray(baseline_dataloader.OPERATIONS[name](i, level, sign)).astype(int) for i in pil]
+            off = np.abs(ours - np.stack(theirs))
+            assert (off > 2).mean() < (0.12 if name in augment.MOVES else 0.001), (level, sign)
+
+
+def test_the_baseline_trains():
+    data = cifar.data_like_cifar(400)
+    config = replace(SMALL, mu=2, steps=30, threshold=0.3)
+    losses = list(baseline_dataloader.train_steps(config, data, workers=0))
+    assert len(losses) == 30 and np.isfinite(losses).all() and np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+@pytest.mark.slow
+def test_the_benchmark_measures_and_shows(monkeypatch, tmp_path, capsys):
+    """Every part once, on few small batches, and the table from what was measured."""
+    monkeypatch.setattr(cifar, "base", lambda _: replace(SMALL, steps=10**6, log_every=10**6))
+    out = tmp_path / "speed.json"
+    monkeypatch.setattr(sys, "argv", ["cifar.py", "--turns", "1", "--out", str(out)])
+    cifar.main()
+    found = json.loads(out.read_text())
+    assert set(found["step"]["ms"]) == {"fixmatch", "layermatch", "inputs", "probe", "separate weak pass"}
+    assert found["step"]["ms"]["inputs"] < found["step"]["ms"]["fixmatch"] < found["step"]["ms"]["probe"]
+    assert list(found["scaling"]["classes"]) == ["10", "100", "1000"]
+    assert "| baseline, float32 |" in cifar.show(found) and cifar.show(found) in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_every_stage_for_a_gpu_runs_through(tmp_path, monkeypatch, g):
+    """On the CPU, in small: the scripts that a GPU is asked to run have been run."""
+    root = Path(tmp_path / "cache" / "cifar10")
+    for part, n in (("train", 40), ("test", 10)):
+        for name in CIFAR10_CLASSES:
+            (root / part / name).mkdir(parents=True)
+            for k in range(n):
+                pixels = torch.randint(256, (32, 32, 3), dtype=torch.uint8, generator=g).numpy()
+                Image.fromarray(pixels).save(root / part / name / f"{k}.png")
+    monkeypatch.setenv("LAYERMATCH_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "out"
+
+    def stage(name):
+        command = [sys.executable, "benchmarks/gpu.py", name, "--quick", "--device", "cpu", "--out", str(out)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads((out / f"gpu_{name}.json").read_text())
+
+    assert set(stage("check")["found"]["float32 against the CPU"].values()) == {0.0}
+    assert len(stage("recipe")["found"]["rows"]) == 4 and stage("recipe")["about"]["data"] == "image files"
+    assert len(stage("record")["found"]) == 8
+    r = Recording.load(out / "cifar10_40_layermatch.npz")
+    assert r.config.model == "wrn-10-1" and r.data_name == "cifar10 (image files)" and r.prints is not None
+    assert len(stage("classroom")["found"]) == 12
