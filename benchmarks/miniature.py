@@ -6,7 +6,8 @@
 
 The first two need CIFAR-10 in the cache folder (`layermatch-lite doctor` says where), as official files or as images, and go on
 where they were stopped. Candidates are judged by plain FixMatch's validation accuracy, never by that of our method; the test
-set is not looked at. The recorded runs have seed 0, written down here before any of them was made.
+set is not looked at. The choice is among those with tau = 0.8: the best one with 0.95 is no better than the two seeds differ, and
+in a run recorded with it 3 of 400 labels were over tau at the end, which leaves nothing to watch. The recorded runs have seed 0, written down here before any of them was made.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def recipe(out: Path) -> None:
         found["environment"] = outcomes[0].environment | {"data": load_data("cifar10", 250).copy or "official files"}
         write_atomically(out, lambda f: f.write(json.dumps(found, indent=1).encode()))
         print(f"{name:32s} {statistics.fmean(found['rows'][name]):.3f}", flush=True)
-    found["chosen"] = max(found["rows"], key=lambda name: statistics.fmean(found["rows"][name]))
+    watchable = [name for name, candidate in CANDIDATES.items() if candidate["threshold"] == 0.8]
+    found["chosen"] = max(watchable, key=lambda name: statistics.fmean(found["rows"][name]))
     write_atomically(out, lambda f: f.write(json.dumps(found, indent=1).encode()))
     print("chosen:", found["chosen"])
 

@@ -222,7 +222,7 @@ PRESETS = {
     "demo_cpu": dict(device="cpu"),
     # CIFAR-10 in miniature, two minutes on two cores: to watch a training, not to judge a method (benchmarks/miniature.py).
     "cifar_cpu": FIXMATCH_CIFAR | dict(
-        model="small_cnn", num_labels=250, batch_size=32, mu=4, steps=1000, threshold=0.95, strong_labelled=0.5, bn_momentum=0.1,
+        model="small_cnn", num_labels=250, batch_size=32, mu=4, steps=1000, threshold=0.8, strong_labelled=0.5, bn_momentum=0.1,
         log_every=100, device="cpu",
     ),
     # Short runs on one GPU, with BN and EMA quick enough for them. Not yet measured: benchmarks/gpu.py measures them.

@@ -129,7 +129,8 @@ def test_the_tables_at_cifar10s_size_are_the_recorded_ones():
     assert benchmark("cifar", None)[0].show(measured) in README
     miniature, recipe = benchmark("miniature")
     assert miniature.show() in README
-    assert recipe["chosen"] == max(recipe["rows"], key=lambda name: sum(recipe["rows"][name]))
+    watchable = [name for name, candidate in miniature.CANDIDATES.items() if candidate["threshold"] == 0.8]
+    assert recipe["chosen"] == max(watchable, key=lambda name: sum(recipe["rows"][name]))
     preset = TrainConfig.preset("cifar_cpu")
     assert all(getattr(preset, k) == v for k, v in (miniature.SIZE | miniature.CANDIDATES[recipe["chosen"]]).items())
 
