@@ -6,8 +6,8 @@
 
 The first two need CIFAR-10 in the cache folder (`layermatch-lite doctor` says where), as official files or as images, and go on
 where they were stopped. Candidates are judged by plain FixMatch's validation accuracy, never by that of our method; the test
-set is not looked at. The choice is among those with tau = 0.8: the best one with 0.95 is no better than the two seeds differ, and
-in a run recorded with it 3 of 400 labels were over tau at the end, which leaves nothing to watch. The recorded runs have seed 0, written down here before any of them was made.
+set is not looked at. The choice is among those with tau = 0.8: the best one with 0.95 is no better than its two seeds differ,
+and in so short a run it leaves hardly a label over tau, so nothing to watch. The recorded runs have seed 0.
 """
 
 from __future__ import annotations

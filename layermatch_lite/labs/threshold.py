@@ -124,10 +124,9 @@ class ThresholdPicture:
 
     def __init__(self, classes: list[str]):
         self.classes, self.canvas = classes, Canvas()
-        figure = self.canvas.figure
-        left, right = figure.subplots(
-            1, 2, gridspec_kw=dict(left=0.07, right=0.985, bottom=0.14, top=0.88, wspace=0.18)
-        )
+        figure, long = self.canvas.figure, max(map(len, classes)) > 3
+        grid = dict(left=0.07, right=0.985, bottom=0.24 if long else 0.14, top=0.88, wspace=0.18)
+        left, right = figure.subplots(1, 2, gridspec_kw=grid)
         self.lines = [
             left.plot([], [], color=color, linestyle=line, linewidth=3.2, label=label)[0]
             for label, color, line in (
@@ -149,7 +148,7 @@ class ThresholdPicture:
             name: right.bar(x, 0, 0.8, color=color, hatch=hatch, edgecolor="black", linewidth=0.8, label=name)
             for name, (color, hatch) in looks.items()
         }
-        right.set_xticks(x, classes)
+        right.set_xticks(x, classes, **dict(rotation=30, ha="right", rotation_mode="anchor") if long else {})
         right.set_xlabel("pseudo-label", fontsize=15)
         right.set_ylabel("samples", fontsize=15)
         right.legend(fontsize=13, ncols=3, loc="upper right")

@@ -83,6 +83,11 @@ def maps(r: Recording, method: str) -> list[np.ndarray]:
     return list(r.features[:, :, :2].astype(np.float32)) if method == "pca" else embed(list(r.features), method)
 
 
+def a(name: str) -> str:
+    """The name with its article: a dog, an airplane, an 8."""
+    return f"{'an' if name[0] in 'aeiou8' else 'a'} {name}"
+
+
 def tell(r: Recording, s: int, i: int, h: History) -> str:
     """The reading: what the moment shows, and what became of the sample."""
     over, wrong = int(r.mask[s].sum()), int((r.mask[s] & ~r.right[s]).sum())
@@ -90,15 +95,15 @@ def tell(r: Recording, s: int, i: int, h: History) -> str:
     tau = r.config.threshold
     first = f"Step {r.steps[s]}: {over} of {len(r.y_true)} pseudo-labels are over τ = {tau:g}, {wrong} of them wrong."
     state = "over τ" if h.mask[s] else "below τ"
-    now = f"Sample {i} is a {name(h.y)}, now called {name(h.labels[s])} with confidence {h.confidence[s]:.2f} ({state})"
+    now = f"Sample {i} is {a(name(h.y))}, now called {name(h.labels[s])} with confidence {h.confidence[s]:.2f} ({state})"
     if h.fell is not None:
         f = h.fell
         return (
-            f"{first} {now}; it went wrong for good at step {r.steps[f]} as a {name(h.labels[f])}, when {h.company[f]:.0%} of "
+            f"{first} {now}; it went wrong for good at step {r.steps[f]} as {a(name(h.labels[f]))}, when {h.company[f]:.0%} of "
             f"its {min(NEIGHBORS, len(r.y_true) - 1)} nearest neighbours were called so, too."
         )
     if h.labels[-1] != h.y:
-        return f"{first} {now}; it ends as a {name(h.labels[-1])}, wrong but below τ."
+        return f"{first} {now}; it ends as {a(name(h.labels[-1]))}, wrong but below τ."
     changes = int((np.diff(h.labels) != 0).sum())
     return f"{first} {now}; it ends right, after {changes} change{'s' * (changes != 1)} of mind."
 
@@ -196,8 +201,9 @@ class TimePicture:
         self.canvas = Canvas()
         C = len(r.classes)
         figure = self.canvas.figure
+        between = 0.3 if max(map(len, r.classes)) > 2 else 0.24
         grid = figure.add_gridspec(
-            1, 3, left=0.012, right=0.985, bottom=0.14, top=0.87, wspace=0.24, width_ratios=(1.35, 1.0, 1.3)
+            1, 3, left=0.012, right=0.985, bottom=0.14, top=0.85, wspace=between, width_ratios=(1.35, 1.0, 1.3)
         )
         self.map, middle = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         lower = grid[2].subgridspec(2, 1, height_ratios=(0.75, 2), hspace=0.12)
@@ -233,8 +239,8 @@ class TimePicture:
         right.set_ylabel("confidence", fontsize=14)
         right.set_yticks([0, 0.25, 0.5, 0.75, 1])
         right.legend(
-            [self.good, self.bad, tau], ["right label", "wrong", f"τ = {r.config.threshold:g}"], fontsize=12, loc="lower right",
-            ncols=3, columnspacing=0.8, handletextpad=0.4,
+            [self.good, self.bad, tau], ["right label", "wrong", f"τ = {r.config.threshold:g}"], fontsize=11.5, loc="lower right",
+            ncols=3, columnspacing=0.7, handletextpad=0.3, borderaxespad=0.2,
         )  # fmt: skip
         right.grid(alpha=0.25)
         for ax in (middle, right):
@@ -243,8 +249,8 @@ class TimePicture:
         self.drawn = self.itself.plot([], [], color="black", linewidth=2.5)[0]
         shape = r.about["sample_shape"]
         self.image = self.itself.imshow(np.zeros(shape[1:]), cmap="gray_r") if len(shape) == 3 else None
-        self.caption = figure.text(0.985, 0.91, "", fontsize=15, ha="right")
-        self.heading = figure.text(0.012, 0.91, "", fontsize=15)
+        self.caption = figure.text(0.985, 0.93, "", fontsize=15, ha="right")
+        self.heading = figure.text(0.012, 0.93, "", fontsize=15)
         self.data = recorded.images(r) if recorded.has_images(r) else None
         if self.data is None:
             told = f"(the image would come from your own\n{r.about['name']}, which is not on this machine)"
@@ -276,7 +282,7 @@ class TimePicture:
             text.set_text(self.marks[label])
         self.now.set_xdata([r.steps[s]] * 2)
         self._draw_sample(r, i)
-        self.caption.set_text(f"sample {i}: a {r.classes[h.y]}")
+        self.caption.set_text(f"sample {i}: {a(r.classes[h.y])}")
         self.heading.set_text(heading)
         return self.canvas.png()
 
