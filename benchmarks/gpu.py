@@ -1,6 +1,6 @@
-"""Everything that wants one GPU, in stages that each end within ten minutes on an H200 and go on where they were stopped.
+"""Everything that wants one GPU, in stages. The last three go on where they were stopped, run by run.
 
-    python benchmarks/gpu.py check        float32 steps against the CPU, no waiting inside a step, bf16; a profile of the step
+    python benchmarks/gpu.py check        float32 gradients against the CPU, no waiting inside a step, bf16; a profile of the step
     python benchmarks/gpu.py speed        benchmarks/cifar.py --device cuda
     python benchmarks/gpu.py recipe       choose among candidates on validation samples, never on the test images
     python benchmarks/gpu.py record       the recorded runs: four methods with 40 and 250 labels, preset classroom_gpu_short
@@ -8,7 +8,8 @@
 
 Needs CIFAR-10 in the cache folder (`layermatch-lite doctor` says where). Results go to --out (default: benchmarks/results/, and
 recordings beside those that come with the package), after every single run. Seeds, written down before any run: 100 and 101 for
-recipes, 0 for recordings, 3000 to 3002 for the classroom runs. `--quick --device cpu` goes through the same code in a minute.
+recipes, 0 for recordings, 3000 to 3002 for the classroom runs. `--quick --device cpu` goes through what runs without a GPU,
+uncompiled and in small, in a minute.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 
 from layermatch_lite import TrainConfig, load_data, train, train_steps
 from layermatch_lite.recording import SHIPPED, record
-from layermatch_lite.run import environment
+from layermatch_lite.run import Run, environment
 from layermatch_lite.system import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,7 +49,7 @@ def settings(preset: str, args, **changes) -> TrainConfig:
 
 
 def check(args) -> dict:
-    """Three float32 steps of every method on both devices from the same views; then what a GPU alone can show."""
+    """Gradients of every method in float32 on both devices from the same views; then what a GPU alone can show."""
     found = {"float32 against the CPU": {m: float32_difference(m, args) for m in METHODS}}
     if args.device == "cuda":
         found["host synchronisations in five steps"] = synchronisations(args)
@@ -119,6 +120,13 @@ def profile(args) -> dict:
     return {row.key[:80]: round(row.self_device_time_total / 10 / 1e3, 4) for row in rows}
 
 
+def whole(run: Run) -> Run:
+    """The run, if it is finished: `train` hands it back on Ctrl-C, too, and half a run is no result."""
+    if not run.finished:
+        raise KeyboardInterrupt
+    return run
+
+
 def speed(args) -> None:
     if args.quick:
         return
@@ -138,7 +146,7 @@ def recipe(args) -> dict:
                 if key not in row:
                     own = dict(method="fixmatch", num_labels=num_labels, num_val=num_val, seed=seed)
                     config = settings("classroom_gpu_short", args, **own | candidate)
-                    run = train(config, args.data(num_labels, num_val=num_val, seed=seed), progress=True)
+                    run = whole(train(config, args.data(num_labels, num_val=num_val, seed=seed), progress=True))
                     row[key] = run.history[-1]["val_accuracy"]
                     args.keep({"rows": found})
     mean = {name: statistics.fmean(row.values()) for name, row in found.items()}
@@ -155,6 +163,8 @@ def recordings(args) -> dict:
                 config = settings("classroom_gpu_short", args, method=method, num_labels=num_labels, seed=RECORDED_SEED)
                 data = args.data(num_labels, seed=RECORDED_SEED)
                 recording = record(config, data, snapshots=2 if args.quick else 20, progress=True)
+                if recording.steps[-1] < config.steps:
+                    raise KeyboardInterrupt  # `record` hands back what it has; half a run is no result
                 recording.save(path)
                 found[path.stem] = {"accuracy": recording.accuracy, "seconds": recording.about["seconds"]}
                 args.keep(found)
@@ -169,7 +179,7 @@ def classroom(args) -> dict:
                 key = f"{method}, {num_labels} labels, seed {seed}"
                 if key not in found:
                     config = settings("classroom_gpu", args, method=method, num_labels=num_labels, seed=seed)
-                    run = train(config, args.data(num_labels, seed=seed), progress=True)
+                    run = whole(train(config, args.data(num_labels, seed=seed), progress=True))
                     found[key] = {"accuracy": run.accuracy, "median of the last 20": run.median_accuracy, "seconds": run.seconds}
                     args.keep(found)
     return found

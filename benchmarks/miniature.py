@@ -66,6 +66,8 @@ def recordings(folder: Path) -> None:
                 continue
             config = TrainConfig.preset("cifar_cpu", num_labels=num_labels, method=method, seed=SEED, log_every=100)
             recording = record(config, progress=True)
+            if recording.steps[-1] < config.steps:
+                raise KeyboardInterrupt  # `record` hands back what it has; half a run is no result
             recording.save(path)
             print(f"{path.stem}: test accuracy {recording.accuracy:.3f} on {recording.data_name}", flush=True)
 

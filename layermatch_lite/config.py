@@ -166,6 +166,8 @@ class TrainConfig:
             )
         if self.cuda_graphs and not self.compile:
             raise InputError("cuda_graphs=True records what torch.compile makes; set compile=True, too.")
+        if self.compile and self.blocked is not None:
+            raise InputError("blocked needs two backward passes, which compiled code cannot do; set compile=False.")
         if not self.joint_forward and not METHODS[self.method].unlabelled:
             raise InputError(f"joint_forward=False has no weak views to set apart with method={self.method!r}; leave it out.")
         if self.labels_from == "centers" and not self.switches.avg_clustering:

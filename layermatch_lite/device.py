@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from .config import TrainConfig
 from .errors import InputError
+from .models import build_model
 
 T = TypeVar("T")
 
@@ -55,13 +55,18 @@ def autocast(device: torch.device) -> torch.autocast:
 
 def compiled(function: Callable, *, cuda_graphs: bool = False) -> Callable:
     """torch.compile(function), which goes on with the function itself where compiling fails, and says so in one line."""
-    fast = torch.compile(function, mode="reduce-overhead" if cuda_graphs else None)
+    import torch._functorch.config as lowering
+
+    torch.compiler.reset()  # what earlier trainings compiled counts against the limit beyond which torch silently stays eager
+    # One shape at a time: a step knows few, and code for any shape is slower.
+    fast = torch.compile(function, mode="reduce-overhead" if cuda_graphs else None, dynamic=False)
 
     def call(*args):
         nonlocal fast
         if fast is not function:
             try:
-                return fast(*args)
+                with lowering.patch(force_non_lazy_backward_lowering=True):  # a backward pass that fails does so here, too
+                    return fast(*args)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # a missing compiler, an operator without a kernel, ...: torch has no common class
@@ -135,10 +140,12 @@ def activation_bytes(model: nn.Module, x: Tensor) -> int:
     return sum(n for place, n in kept.items() if place not in own) // len(x)
 
 
-def out_of_memory(config: TrainConfig, model: nn.Module, sample_shape: tuple[int, ...], free: int, bf16: bool) -> InputError:
+def out_of_memory(
+    config: TrainConfig, sample_shape: tuple[int, ...], num_classes: int, free: int, bf16: bool
+) -> InputError:
     """The error that names what would fit: an estimate from the activations of one sample, with a fifth of `free` to spare."""
-    here = copy.deepcopy(model).cpu()
-    each = activation_bytes(here, torch.zeros(2, *sample_shape)) / (2 if bf16 else 1)
+    model = build_model(config.model, sample_shape, num_classes)  # on the CPU: there is no room on the GPU
+    each = activation_bytes(model, torch.zeros(2, *sample_shape)) / (2 if bf16 else 1)
     views = 1
     if config.switches.unlabelled:
         views += config.mu * (2 if config.joint_forward else 1)

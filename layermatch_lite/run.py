@@ -40,7 +40,7 @@ class Run:
     data: dict  # name, classes, sample_shape, num_labels, fingerprint
     environment: dict  # device, threads, versions
     model: nn.Module  # the weights that are trained
-    ema: AveragedModel  # their moving average; ema.module is what is evaluated
+    ema: EMA  # their moving average; ema.module is what is evaluated
     centers: AvgClustering | None
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
@@ -69,7 +69,7 @@ class Run:
             data,
             environment(device),
             model,
-            averaged_model(model, config.ema_decay),
+            EMA(model, config.ema_decay),
             AvgClustering(model.classifier, config.center_momentum) if config.switches.avg_clustering else None,
             optimizer,
             LambdaLR(optimizer, lambda k: cosine_schedule(k, config.steps)),
@@ -223,18 +223,22 @@ def cosine_schedule(k: int, steps: int) -> float:
     return math.cos(7 * math.pi * k / (16 * steps))
 
 
-def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
-    """EMA of the parameters with warm-up, min(decay, (1+t)/(10+t)); BN buffers are copied.
+class EMA(AveragedModel):
+    """EMA of the parameters with warm-up, min(decay, (1+t)/(10+t)); BN buffers are copied. `module` is the averaged model.
 
-    `AveragedModel` copies at its first update instead of averaging, so that one is spent on the initial weights.
+    PyTorch's own update copies its counter to the GPU in every step, and waits for that; this one leaves it on the CPU. It starts
+    at the initial weights.
     """
 
-    @torch.no_grad()
-    def average(averages: list, current: list, _: torch.Tensor) -> None:
-        weight = 1 - warm_up(decay, int(ema.n_averaged) - 1)  # this counter lies on the CPU: no waiting for a GPU
-        for e, p in zip(averages, current):
-            e.lerp_(p, weight)
+    def __init__(self, model: nn.Module, decay: float):
+        super().__init__(model)
+        self.decay = decay
+        self.n_averaged += 1  # as PyTorch counts: its first update copies the weights
+        self.eval()
 
-    ema = AveragedModel(model, multi_avg_fn=average)
-    ema.update_parameters(model)
-    return ema.eval()
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        weight = 1 - warm_up(self.decay, int(self.n_averaged) - 1)
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), weight)
+        torch._foreach_copy_(list(self.module.buffers()), list(model.buffers()))
+        self.n_averaged += 1

@@ -74,7 +74,9 @@ def train(
     run = None
     with tqdm(unit=" steps", disable=not progress) as bar:
         try:
-            for run in train_steps(config, data, resume=resume, progress=progress):
+            for n, run in enumerate(train_steps(config, data, resume=resume, progress=progress)):
+                if n == 0 and save is not None:
+                    run.saved = None  # the new file holds nothing yet
                 if path is not None and (run.step == 0 or run.just_logged):
                     keep(run, path)
                 bar.total = run.config.steps
@@ -139,16 +141,17 @@ def train_steps(
             x, y, *unlabelled = next(batches)
             if config.cuda_graphs:
                 torch.compiler.cudagraph_mark_step_begin()  # both passes of a step keep their outputs until the next step
+            if switches.unlabelled:
+                weak, strong, i = unlabelled
+            if not config.joint_forward:
+                with torch.no_grad(), autocast(device):
+                    z_weak = features(weak)
             with autocast(device):
                 if not switches.unlabelled:
                     z_x = features(x)
                 elif config.joint_forward:
-                    weak, strong, i = unlabelled
                     z_x, z_weak, z_strong = features(torch.cat([x, weak, strong])).split([len(x), N, N])
                 else:
-                    weak, strong, i = unlabelled
-                    with torch.no_grad():
-                        z_weak = features(weak)
                     z_x, z_strong = features(torch.cat([x, strong])).split([len(x), N])
 
             L_s = F.cross_entropy(linear(z_x, classifier.weight, classifier.bias), y)
@@ -189,10 +192,11 @@ def train_steps(
             run.seconds += time.perf_counter() - started
             run.mid_step = False
             yield run
-    except torch.OutOfMemoryError as error:
+    except torch.OutOfMemoryError:
         if free is None:
             raise
-        raise out_of_memory(config, model, data.sample_shape, free, has_bf16(device)) from error
+        x = y = unlabelled = weak = strong = z_x = z_weak = z_strong = L_s = L_u = out = None  # the error must not hold them
+        raise out_of_memory(config, data.sample_shape, len(data.classes), free, has_bf16(device)) from None
     finally:
         torch.set_num_threads(threads)
 
@@ -201,7 +205,8 @@ def labelled_batch(data: SSLData, views: Views, config: TrainConfig, g: torch.Ge
     """(B, ...) views and (B,) labels; the first share `strong_labelled` in the strong view. Drawn with replacement."""
     i = torch.randint(len(data.x_labelled), (config.batch_size,), generator=g, device=g.device)
     x, k = data.x_labelled[i], round(config.strong_labelled * config.batch_size)
-    return torch.cat([views.strong(x[:k], g), views.weak(x[k:], g)]), data.y_labelled[i]
+    views_of = [views.strong(x[:k], g)] * (k > 0) + [views.weak(x[k:], g)] * (k < len(x))
+    return torch.cat(views_of), data.y_labelled[i]
 
 
 def unlabelled_batch(data: SSLData, views: Views, n: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

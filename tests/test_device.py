@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from layermatch_lite import TrainConfig, augment, device, load_data, train, train_steps, training
 from layermatch_lite import run as run_module
@@ -79,6 +80,20 @@ def fake_cuda(monkeypatch):
         yield data
 
 
+class NoCopies(TorchDispatchMode):
+    """A copy from the host to the device makes the host wait, too (unless its memory is pinned)."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if "copy" in str(function):
+            places = {t.device.type for t in (*args, out) if isinstance(t, torch.Tensor)}
+            assert places != {"cpu", "cuda"}, f"{function} between devices"
+        return out
+
+
+KEPT = []  # torch 2.15 crashes in the next test where a model of fake tensors has been freed
+
+
 def three_steps(data, **settings):
     small = dict(dataset="images", num_labels=8, batch_size=4, mu=2, steps=100, log_every=100, threshold=0.5)
     steps = train_steps(TrainConfig(**small | settings), data)
@@ -86,8 +101,10 @@ def three_steps(data, **settings):
     for p in run.model.parameters():
         p.grad = torch.zeros_like(p)
     run.optimizer.zero_grad = lambda: None
-    for _ in range(3):
-        next(steps)
+    KEPT.append(run)
+    with NoCopies():
+        for _ in range(3):
+            next(steps)
     return run
 
 
@@ -110,6 +127,19 @@ def three_steps(data, **settings):
 def test_a_step_on_a_gpu_never_waits_for_it(fake_cuda, settings):
     run = three_steps(fake_cuda, **settings)
     assert {p.device.type for p in run.model.parameters()} == {"cuda"} and run.step == 3
+
+
+def test_a_counter_that_goes_to_the_gpu_is_noticed(fake_cuda, monkeypatch):
+    """What PyTorch's own average does in every step."""
+    update = run_module.EMA.update_parameters
+
+    def copying(self, model):
+        self.n_averaged.to("cuda")
+        update(self, model)
+
+    monkeypatch.setattr(run_module.EMA, "update_parameters", copying)
+    with pytest.raises(AssertionError, match="between devices"):
+        three_steps(fake_cuda, method="fixmatch")
 
 
 def test_a_step_that_would_wait_is_noticed(fake_cuda, monkeypatch):
@@ -225,6 +255,7 @@ def test_the_presets_say_what_departs_from_the_protocol():
 @pytest.mark.parametrize(
     "settings, named",
     [
+        (dict(compile=True, blocked="fc"), "blocked needs two backward passes"),
         (dict(cuda_graphs=True), "cuda_graphs=True records what torch.compile makes"),
         (dict(method="supervised", joint_forward=False), "no weak views"),
         (dict(batch_size=512, mu=7), r"3584 unlabelled samples \(mu=7 times batch_size=512\).*only 3"),
@@ -236,7 +267,7 @@ def test_settings_that_cannot_be(settings, named):
 
 
 def test_compiling_that_fails_is_said_once_and_training_goes_on(monkeypatch):
-    def broken(function, mode=None):
+    def broken(function, **_):
         def call(*_):
             raise RuntimeError("no C++ compiler found")
 
@@ -248,6 +279,32 @@ def test_compiling_that_fails_is_said_once_and_training_goes_on(monkeypatch):
     lines = [str(w.message) for w in told if "torch.compile" in str(w.message)]
     assert len(lines) == 1 and "\n" not in lines[0] and "no C++ compiler found" in lines[0] and "features" in lines[0]
     assert run.history == train(SMALL).history
+
+
+@pytest.mark.slow
+@GPP
+def test_compiling_whose_backward_pass_fails_is_said_once_and_training_goes_on(monkeypatch):
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+
+    def fails(*_):
+        raise RuntimeError("no kernel for this gradient")
+
+    backend = aot_autograd(fw_compiler=lambda graph, _: make_boxed_func(graph.forward), bw_compiler=fails)
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **_: real(function, backend=backend, dynamic=False))
+    with pytest.warns(UserWarning, match="no kernel for this gradient"):
+        run = train(replace(SMALL, compile=True))
+    assert run.finished and run.history[-1]["loss_s"] == pytest.approx(train(SMALL).history[-1]["loss_s"], rel=1e-3)
+
+
+@pytest.mark.slow
+@GPP
+@pytest.mark.parametrize("joint", [True, False])
+def test_compiled_passes_teach_every_layer(joint):
+    plain, fast = (train(replace(SMALL, method="fixmatch", joint_forward=joint, compile=c, steps=3)) for c in (False, True))
+    for (name, p), q in zip(plain.model.named_parameters(), fast.model.parameters()):
+        torch.testing.assert_close(p, q, rtol=2e-3, atol=2e-4, msg=name)
 
 
 @pytest.mark.slow

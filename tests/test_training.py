@@ -32,7 +32,7 @@ from layermatch_lite import (
     train_steps,
 )
 from layermatch_lite.augment import Views
-from layermatch_lite.run import averaged_model
+from layermatch_lite.run import EMA
 from layermatch_lite.seeding import generator
 from layermatch_lite.training import add_gated_gradient, labelled_batch, pseudo_label_loss, unlabelled_batch
 
@@ -155,7 +155,7 @@ def test_schedule_and_weight_decay():
 def test_ema_warms_up_from_the_initial_weights_and_copies_buffers():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).double()
     expected = [p.detach().clone() for p in model.parameters()]
-    ema = averaged_model(model, decay=0.6)
+    ema = EMA(model, decay=0.6)
     for t in range(30):
         with torch.no_grad():
             for p in model.parameters():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+import weakref
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -21,6 +22,9 @@ from .frame import Picture, alert
 from .training import TrainingPicture
 
 FRAME_SECONDS = 0.5  # between two lines about a running training
+
+
+_training: weakref.WeakValueDictionary[Path, LiveRun] = weakref.WeakValueDictionary()  # who trains into which file
 
 
 class LiveRun(widgets.VBox):
@@ -68,6 +72,12 @@ class LiveRun(widgets.VBox):
         """Train in the background, on from the file where there is one."""
         if self.worker.running:
             return
+        other = _training.get(self.path.resolve())
+        if other is not None and other is not self and not other.worker.wait(0):
+            other.stop()  # the cell was run again: one file has one training
+            self._fault("This run was under way in another widget, which has been stopped; press Start again.")
+            return
+        _training[self.path.resolve()] = self
         if not self.worker.wait(0):
             self._say("still ending the step before; press Start again")
             return
@@ -102,6 +112,7 @@ class LiveRun(widgets.VBox):
             if run.step == 0 or run.just_logged:
                 try:
                     run.save(self.path)
+                    self._fault("")
                 except InputError as error:
                     if run.saved is None:
                         raise
@@ -127,7 +138,7 @@ class LiveRun(widgets.VBox):
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             self._fault(html.escape(f"{kind}{error}"))
         if self.run is None:
-            return self._say("")
+            return self._say("" if error else "stopped before its first step; Start begins anew")
         self.progress.value = self.run.step
         self._draw()
         if self.run.finished:

@@ -50,6 +50,8 @@ def load(run: str, seed: int) -> Recording:
 
 def record(run: str, seed: int) -> Iterator[tuple[float, str]]:
     """Record another seed of a run that comes with the package, and keep it in the cache; yields (share done, what)."""
+    if _shipped(run).config.device == "cuda":
+        raise InputError(f"{run} was recorded on a GPU, with seed {_shipped(run).config.seed} alone; a lab records on the CPU.")
     config = replace(_shipped(run).config, seed=seed, device="cpu")
     if config.dataset == "cifar10" and not cifar10_at_hand():
         raise InputError(
@@ -70,16 +72,19 @@ def record(run: str, seed: int) -> Iterator[tuple[float, str]]:
         yield at.step / at.config.steps, f"recording {run} with seed {seed}"
 
 
-def has_images(r: Recording) -> bool:
-    """Are the images of this recording's sample on this machine? Those of the embedded sets always are."""
-    return r.about["name"] in ("mnist1d", "digits") or (r.prints is not None and cifar10_at_hand())
-
-
 @lru_cache(maxsize=8)
-def images(r: Recording) -> np.ndarray:
-    """The sample as its data set stores it, (N, C, H, W) or (N, C, L); seconds for CIFAR-10, from the reader's own copy."""
-    if r.prints is not None:
-        return find_images(r, load_data("cifar10", None)).numpy()
+def images(r: Recording) -> np.ndarray | None:
+    """The sample as its data set stores it, (N, C, H, W) or (N, C, L), or None where it is not on this machine.
+
+    The embedded sets always are; CIFAR-10 takes seconds, from the reader's own copy.
+    """
+    if r.about["name"] == "cifar10" and r.prints is not None and cifar10_at_hand():
+        try:
+            return find_images(r, load_data("cifar10", None)).numpy()
+        except InputError:
+            return None  # an incomplete copy
+    if r.about["name"] not in ("mnist1d", "digits"):
+        return None
     config = r.config
     data = load_data(config.dataset, config.num_labels, num_val=config.num_val, seed=config.seed)
     return data.x_unlabelled[r.sample.astype(int)].numpy()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..data import cifar10_at_hand
 from ..embedding import embed, is_cached
 from ..errors import InputError, check_range
 from ..plots import class_styles, confusion_counts
@@ -125,7 +126,7 @@ class TimeMachineBench:
             if not is_cached(list(r.features)):
                 return ("map", state.run, state.seed)
             self._mapped = r
-        if r.prints is not None and self._pictured is not r and recorded.has_images(r):
+        if r.prints is not None and self._pictured is not r and cifar10_at_hand():
             return ("images", state.run, state.seed)
         return None
 
@@ -136,8 +137,9 @@ class TimeMachineBench:
             yield from fit_umap(state.run, state.seed)
         if (wanted := self.missing(state)) is not None and wanted[0] == "images":
             yield 0.5, "finding the images in your CIFAR-10"
-            self._pictured = recorded.load(state.run, state.seed)
-            recorded.images(self._pictured)
+            r = recorded.load(state.run, state.seed)
+            recorded.images(r)
+            self._pictured = r
 
     def within(self, state: TimeMachineState) -> TimeMachineState:
         """The state on what its recording has."""
@@ -201,7 +203,7 @@ class TimePicture:
         self.canvas = Canvas()
         C = len(r.classes)
         figure = self.canvas.figure
-        between = 0.3 if max(map(len, r.classes)) > 2 else 0.24
+        between = 0.4 if max(map(len, r.classes)) > 2 else 0.24
         grid = figure.add_gridspec(
             1, 3, left=0.012, right=0.985, bottom=0.14, top=0.85, wspace=between, width_ratios=(1.35, 1.0, 1.3)
         )
@@ -217,7 +219,7 @@ class TimePicture:
         self.here = self.map.scatter([], [], s=330, facecolor="none", edgecolor="#D55E00", linewidth=3.5)
         self.map.set_xticks([])
         self.map.set_yticks([])
-        self.map.set_xlabel("ring: wrong over τ; orange: sample and way", fontsize=12.5)
+        self.map.set_xlabel("ring: wrong over τ; orange: sample and way", fontsize=12.5, loc="left")
         self.squares = Squares(middle, r.classes, 480)
         self.cell = middle.plot(
             [], [], "s", markersize=21, markerfacecolor="none", markeredgecolor="black", markeredgewidth=2
@@ -251,7 +253,7 @@ class TimePicture:
         self.image = self.itself.imshow(np.zeros(shape[1:]), cmap="gray_r") if len(shape) == 3 else None
         self.caption = figure.text(0.985, 0.93, "", fontsize=15, ha="right")
         self.heading = figure.text(0.012, 0.93, "", fontsize=15)
-        self.data = recorded.images(r) if recorded.has_images(r) else None
+        self.data = recorded.images(r)
         if self.data is None:
             told = f"(the image would come from your own\n{r.about['name']}, which is not on this machine)"
             self.itself.text(0.5, 0.5, told, ha="center", va="center", fontsize=12.5, transform=self.itself.transAxes)
