@@ -7,6 +7,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
+
+from layermatch_lite import load_data, load_recorded
+from layermatch_lite.recording import find_images
 
 ARCHIVE = next(Path(__file__).resolve().parents[2].glob("*/data/cifar10-jpeg.tar.xz"), None)
 
@@ -45,4 +49,7 @@ def test_cifar10_from_a_folder_end_to_end(tmp_path):
     assert first["shape"] == [50_000, 3, 32, 32] and first["test"] == 10_000 and first["classes"][0] == "airplane"
     assert first["bytes"] < 1e9 and again["bytes"] < 1e9
     assert 0 < first["accuracy"] < 1 and first["mask"] > 0
+    data, r = load_data("cifar10", 40, root=folder), load_recorded("cifar10_mini_40_fixmatch")
+    assert data.copy == "JPEG copy" and data.fingerprint == r.about["fingerprint"], "what was recorded had these images"
+    assert torch.equal(find_images(r, data), data.x_unlabelled[torch.from_numpy(r.sample).long()]), "each is found again"
     assert first["accuracy"] == again["accuracy"], "decoded or read from the cache, the data are the same"

@@ -10,7 +10,8 @@ import torch
 
 from layermatch_lite import InputError, TrainConfig, load_data, train, train_steps
 from layermatch_lite import recording as recording_module
-from layermatch_lite.recording import Recording, list_recorded, load_recorded, record, reduce
+from layermatch_lite.config import METHODS
+from layermatch_lite.recording import SHIPPED, Recording, list_recorded, load_recorded, record, reduce
 
 SMALL = dict(dataset="blobs", num_labels=4, steps=10, batch_size=8, device="cpu")
 
@@ -182,8 +183,15 @@ def test_numbers_that_make_no_recording(wrong):
 def test_the_shipped_recordings():
     names = list_recorded()
     assert {"mnist1d_fixmatch", "mnist1d_layermatch"} <= set(names)
+    assert {f"cifar10_mini_{n}_{m}" for n in (40, 250) for m in METHODS} <= set(names)
+    assert sum(path.stat().st_size for path in SHIPPED.glob("*.npz")) < 10e6
     for name in names:
         r = load_recorded(name)
+        if r.config.dataset == "cifar10":
+            size = "mini_" * (r.config.model == "small_cnn") + str(r.config.num_labels)
+            assert name == f"cifar10_{size}_{r.config.method}" and len(r.steps) == 21 and r.steps[-1] == r.config.steps
+            assert r.data_name == "cifar10 (JPEG copy)" and r.prints is not None and "/" not in json.dumps(r.about)
+            continue
         assert name == f"{r.config.dataset}_{r.config.method}" and len(r.steps) == 21 and r.steps[-1] == r.config.steps
         data = load_data(r.config.dataset, r.config.num_labels, seed=r.config.seed)
         assert data.fingerprint == r.about["fingerprint"], "recorded on the data that the package ships"

@@ -257,6 +257,7 @@ class TimePicture:
         if self.data is None:
             told = f"(the image would come from your own\n{r.about['name']}, which is not on this machine)"
             self.itself.text(0.5, 0.5, told, ha="center", va="center", fontsize=12.5, transform=self.itself.transAxes)
+            (self.image or self.drawn).set_visible(False)
         self.marks = list("0123456789") if self.squares.numbered else r.classes
         self.canvas.move(
             self.dots, self.rings, self.trail, self.here, self.squares.artist, self.cell, self.line, self.good, self.bad,
