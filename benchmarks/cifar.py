@@ -143,7 +143,7 @@ def scaling(device: str, turns: int) -> dict:
 
 
 def against_baseline(device: str, turns: int) -> dict:
-    """Whole steps, data included: ours against per-image PIL in DataLoader workers, one worker per core, in turns."""
+    """Whole steps, data included: ours against per-image PIL in DataLoader workers, as many per loader as cores; in turns."""
     workers, data, n = usable_cores(), data_like_cifar(), 20 if device == "cpu" else 60
     config = replace(base(device), strong_labelled=0.0, steps=10_000)
     fast = replace(config, compile=device != "cpu")

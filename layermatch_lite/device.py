@@ -57,6 +57,9 @@ def compiled(function: Callable, *, cuda_graphs: bool = False) -> Callable:
     """torch.compile(function), which goes on with the function itself where compiling fails, and says so in one line."""
     import torch._functorch.config as lowering
 
+    # Then a backward pass that cannot be compiled fails in the call below, too, not later in the training step.
+    at_once = {"force_non_lazy_backward_lowering": True}
+    at_once = at_once if all(hasattr(lowering, name) for name in at_once) else {}  # older versions of torch lack it
     torch.compiler.reset()  # what earlier trainings compiled counts against the limit beyond which torch silently stays eager
     # One shape at a time: a step knows few, and code for any shape is slower.
     fast = torch.compile(function, mode="reduce-overhead" if cuda_graphs else None, dynamic=False)
@@ -65,7 +68,7 @@ def compiled(function: Callable, *, cuda_graphs: bool = False) -> Callable:
         nonlocal fast
         if fast is not function:
             try:
-                with lowering.patch(force_non_lazy_backward_lowering=True):  # a backward pass that fails does so here, too
+                with lowering.patch(**at_once):
                     return fast(*args)
             except torch.OutOfMemoryError:
                 raise

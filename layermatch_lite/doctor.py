@@ -157,8 +157,10 @@ def _warm_umap() -> None:
     from .embedding import embed
     from .recording import load_recorded
 
-    for method in ("supervised", "fixmatch", "layermatch"):
-        embed([load_recorded(f"digits_{method}").features[s] for s in (1, 6, 20)])
+    moments = {f"digits_{method}": (1, 6, 20) for method in ("supervised", "fixmatch", "layermatch")}
+    moments |= {f"cifar10_mini_250_{method}": (1, 20) for method in ("fixmatch", "layermatch")}
+    for name, snapshots in moments.items():
+        embed([load_recorded(name).features[s] for s in snapshots])
 
 
 def _warm_labs() -> None:
