@@ -205,8 +205,10 @@ def labelled_batch(data: SSLData, views: Views, config: TrainConfig, g: torch.Ge
     """(B, ...) views and (B,) labels; the first share `strong_labelled` in the strong view. Drawn with replacement."""
     i = torch.randint(len(data.x_labelled), (config.batch_size,), generator=g, device=g.device)
     x, k = data.x_labelled[i], round(config.strong_labelled * config.batch_size)
-    views_of = [views.strong(x[:k], g)] * (k > 0) + [views.weak(x[k:], g)] * (k < len(x))
-    return torch.cat(views_of), data.y_labelled[i]
+    parts = [views.strong(x[:k], g)] if k else []  # no views of no samples: compiled code would compile for them
+    if k < len(x):
+        parts.append(views.weak(x[k:], g))
+    return torch.cat(parts), data.y_labelled[i]
 
 
 def unlabelled_batch(data: SSLData, views: Views, n: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
