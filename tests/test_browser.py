@@ -269,7 +269,8 @@ def test_a_live_run_is_started_stopped_and_gone_on_with(page, jupyter):
     assert "Start begins a new run" in reading.inner_text() and "no record yet" in picture.get_attribute("alt")
 
     def says(words: str) -> None:
-        page.wait_for_function("a => a[0].innerText.includes(a[1])", arg=[reading.element_handle(), words])
+        found = "a => a[0].querySelector('.lml-reading').innerText.includes(a[1])"  # each text is an element of its own
+        page.wait_for_function(found, arg=[root.element_handle(), words])
 
     root.get_by_role("button", name="Start").click()
     page.wait_for_function("a => a.alt.includes('test accuracy')", arg=picture.element_handle())

@@ -258,7 +258,7 @@ def test_the_presets_say_what_departs_from_the_protocol():
         (dict(compile=True, blocked="fc"), "blocked needs two backward passes"),
         (dict(cuda_graphs=True), "cuda_graphs=True records what torch.compile makes"),
         (dict(method="supervised", joint_forward=False), "no weak views"),
-        (dict(batch_size=512, mu=7), r"3584 unlabelled samples \(mu=7 times batch_size=512\).*only 3"),
+        (dict(batch_size=512, mu=7, num_val=1000), r"3584 unlabelled samples \(mu=7 times batch_size=512\).*only 3000"),
     ],
 )
 def test_settings_that_cannot_be(settings, named):
