@@ -195,12 +195,11 @@ class TrainConfig:
 
     @classmethod
     def preset(cls, name: str, **overrides) -> TrainConfig:
-        """A preset (one of PRESETS) with some settings changed. A preset for a fast run drops what a method without unlabelled
-        samples has no use for."""
+        """A preset (one of PRESETS) with some settings changed."""
         check_choice("preset", name, PRESETS)
         recipe = RECIPES.get(overrides.get("dataset"), {}) if name == "demo_cpu" else {}
         chosen = PRESETS[name] | recipe
-        if not METHODS.get(overrides.get("method", "layermatch"), Switches(True, "", False)).unlabelled:
+        if overrides.get("method") == "supervised":
             chosen.pop("joint_forward", None)  # there are no weak views to set apart
         return cls(**chosen | overrides)
 

@@ -21,6 +21,7 @@ from layermatch_lite.labs import (
     TrainingLab,
     classroom,
     recorded,
+    timemachine,
 )
 from layermatch_lite.labs import noise as noise_lab
 from layermatch_lite.labs.background import Worker
@@ -941,3 +942,14 @@ def test_a_live_run_survives_a_full_disk(tmp_path, monkeypatch):
     assert lab.worker.wait(60) and lab.run.finished and lab.run.saved == 10
     assert "could not be saved" in lab.told.value
     assert "No space left" in lab.error.value and "holds step 10" in lab.error.value
+
+
+def test_long_names_of_classes_are_numbered():
+    from layermatch_lite.data import split
+
+    g, C = torch.Generator().manual_seed(0), 4
+    x, y = torch.randint(256, (120, 3, 8, 8), generator=g, dtype=torch.uint8), torch.arange(120) % C
+    data = split("images", x, y, x, y, [f"kind {c}" for c in range(C)], num_labels=C)
+    config = TrainConfig(dataset="images", num_labels=C, steps=2, batch_size=4, mu=2, device="cpu")
+    picture = timemachine.TimePicture(record(config, data, snapshots=1, sample=50))
+    assert picture.marks == [str(c) for c in range(C)] and picture.data is None, "no images of it are kept anywhere"

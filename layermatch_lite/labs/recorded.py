@@ -14,6 +14,7 @@ from ..data import cifar10_at_hand, cifar10_root, load_data
 from ..errors import InputError
 from ..recording import Recording, find_images, list_recorded, load_recorded, record_steps
 from ..system import cache_dir
+from ..training import data_of
 
 RUNS = tuple(list_recorded())
 
@@ -72,22 +73,25 @@ def record(run: str, seed: int) -> Iterator[tuple[float, str]]:
         yield at.step / at.config.steps, f"recording {run} with seed {seed}"
 
 
+def of_cifar10(r: Recording) -> bool:
+    """Is this a run on CIFAR-10, whose images may be looked up in the reader's own copy?"""
+    return r.about["name"] == "cifar10" and r.prints is not None and cifar10_at_hand()
+
+
 @lru_cache(maxsize=8)
 def images(r: Recording) -> np.ndarray | None:
-    """The sample as its data set stores it, (N, C, H, W) or (N, C, L), or None where it is not on this machine.
+    """The sample as its data set stores it, (N, C, H, W) or (N, C, L), or None where it is not to be had.
 
     The embedded sets always are; CIFAR-10 takes seconds, from the reader's own copy.
     """
-    if r.about["name"] == "cifar10" and r.prints is not None and cifar10_at_hand():
+    if of_cifar10(r):
         try:
             return find_images(r, load_data("cifar10", None)).numpy()
         except InputError:
             return None  # an incomplete copy
     if r.about["name"] not in ("mnist1d", "digits"):
         return None
-    config = r.config
-    data = load_data(config.dataset, config.num_labels, num_val=config.num_val, seed=config.seed)
-    return data.x_unlabelled[r.sample.astype(int)].numpy()
+    return data_of(r.config).x_unlabelled[r.sample.astype(int)].numpy()
 
 
 def _cached(run: str, seed: int) -> Path:

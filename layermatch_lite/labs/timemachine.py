@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data import cifar10_at_hand
 from ..embedding import embed, is_cached
 from ..errors import InputError, check_range
 from ..plots import class_styles, confusion_counts
@@ -126,7 +125,7 @@ class TimeMachineBench:
             if not is_cached(list(r.features)):
                 return ("map", state.run, state.seed)
             self._mapped = r
-        if r.prints is not None and self._pictured is not r and cifar10_at_hand():
+        if recorded.of_cifar10(r) and self._pictured is not r:
             return ("images", state.run, state.seed)
         return None
 
@@ -255,10 +254,10 @@ class TimePicture:
         self.heading = figure.text(0.012, 0.93, "", fontsize=15)
         self.data = recorded.images(r)
         if self.data is None:
-            told = f"(the image would come from your own\n{r.about['name']}, which is not on this machine)"
+            told = "(the image would come from your own\ncopy of the data; it was not found)"
             self.itself.text(0.5, 0.5, told, ha="center", va="center", fontsize=12.5, transform=self.itself.transAxes)
             (self.image or self.drawn).set_visible(False)
-        self.marks = list("0123456789") if self.squares.numbered else r.classes
+        self.marks = [str(c) for c in range(C)] if self.squares.numbered else r.classes
         self.canvas.move(
             self.dots, self.rings, self.trail, self.here, self.squares.artist, self.cell, self.line, self.good, self.bad,
             self.names, self.now, self.image or self.drawn, self.caption, self.heading,
