@@ -23,9 +23,10 @@ from layermatch_lite.clustering import cluster_quality, distance_to_center, drif
 from layermatch_lite.compare import Outcome, run_all
 from layermatch_lite.noise import KINDS
 from layermatch_lite.probe import benefit_under_noise
-from layermatch_lite.report import columns, effect, frame, late
+from layermatch_lite.report import columns, frame, late
 from layermatch_lite.run import environment
 from layermatch_lite.seeding import generator
+from layermatch_lite.stats import effect
 from layermatch_lite.system import write_atomically
 from layermatch_lite.training import labelled_batch, unlabelled_batch
 

@@ -11,7 +11,7 @@ except ImportError as error:
 from .config import METHODS, PRESETS, TrainConfig
 from .data import SSLData, load_data, split
 from .errors import InputError
-from .loss import PseudoLabelLoss, fixmatch_loss, pseudo_label_loss
+from .loss import FreeMatch, PseudoLabelLoss, fairness_loss, fixmatch_loss, pseudo_label_loss
 from .models import MLP, SmallCNN, SmallCNN1d, WideResNet
 from .probe import layer_benefit
 from .recording import Recording, load_recorded, record
@@ -28,6 +28,8 @@ __all__ = [
     "split",
     "InputError",
     "PseudoLabelLoss",
+    "FreeMatch",
+    "fairness_loss",
     "fixmatch_loss",
     "pseudo_label_loss",
     "MLP",

@@ -35,6 +35,11 @@ class Outcome:
     def accuracy(self) -> float:
         return self.history[-1]["accuracy"]
 
+    @property
+    def median_accuracy(self) -> float:
+        """Median over the last 20 records."""
+        return statistics.median(r["accuracy"] for r in self.history[-20:])
+
     def late(self, key: str) -> float | None:
         """Mean of a quantity over the last quarter of the run, where it is defined."""
         values = [r[key] for r in self.history if r["step"] > 0.75 * self.config.steps and r.get(key) is not None]
@@ -50,6 +55,7 @@ def run_all(
     configs: Sequence[TrainConfig],
     *,
     watch: Callable | None = None,
+    each: Callable[[int, Outcome], None] | None = None,
     workers: int | None = None,
     progress: bool = True,
     title: str = "training",
@@ -59,6 +65,8 @@ def run_all(
     watch: watch(run, data, memory) is called before the first step and after every step, with a dict of its own for each run;
     what it returns, unless None, is kept in `Outcome.seen`. A function of a module, so that other processes find it.
 
+    each: each(i, outcome) is called here as soon as config i has been trained.
+
     Ctrl-C (or a kernel interrupt) stops all of them within a step and raises KeyboardInterrupt.
     """
     from tqdm import tqdm
@@ -67,7 +75,7 @@ def run_all(
         check_range("workers", workers, 1, whole=True)
     context = process_context()
     done, stop = context.Queue(), context.RawValue("b", False)  # without a lock, which a dying worker could take along
-    workers = min(workers or usable_cores(), len(configs))
+    workers = max(1, min(workers or usable_cores(), len(configs)))
     outcomes: dict[int, Outcome] = {}
     with (
         ProcessPoolExecutor(workers, context, _start_worker, (done, stop)) as pool,
@@ -78,7 +86,10 @@ def run_all(
                 futures = {pool.submit(_train_one, config, watch): i for i, config in enumerate(configs)}
             while len(outcomes) < len(configs):
                 for future in [f for f in futures if f.done()]:
-                    outcomes[futures.pop(future)] = future.result()
+                    i = futures.pop(future)
+                    outcomes[i] = future.result()
+                    if each is not None:
+                        each(i, outcomes[i])
                 try:
                     bar.update(done.get(timeout=0.1))
                 except queue.Empty:

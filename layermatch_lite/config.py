@@ -18,14 +18,16 @@ class Switches(NamedTuple):
     unlabelled: bool  # is there an unlabelled loss at all?
     grad_relu: str  # "off", "block" or "gate"
     avg_clustering: bool
+    freematch: bool  # thresholds that adapt, and the fairness term
 
 
 METHODS = {
-    "supervised": Switches(False, "off", False),
-    "fixmatch": Switches(True, "off", False),
-    "grad_relu": Switches(True, "block", False),
-    "avg_clustering": Switches(True, "off", True),
-    "layermatch": Switches(True, "block", True),
+    "supervised": Switches(False, "off", False, False),
+    "fixmatch": Switches(True, "off", False, False),
+    "grad_relu": Switches(True, "block", False, False),
+    "avg_clustering": Switches(True, "off", True, False),
+    "layermatch": Switches(True, "block", True, False),
+    "freematch": Switches(True, "off", False, True),
 }
 
 
@@ -67,12 +69,15 @@ class TrainConfig:
     )
     num_val: int = setting(0, "training samples kept out of everything else, for choosing recipes")
 
-    method: str = setting("layermatch", "supervised, fixmatch, grad_relu, avg_clustering or layermatch")
+    method: str = setting("layermatch", "supervised, fixmatch, grad_relu, avg_clustering, layermatch or freematch")
     grad_relu: str | None = setting(
         None, "pseudo-label gradient into the classifier: off, block or gate (default: as the method says)"
     )
     avg_clustering: bool | None = setting(
         None, "teach the features against averaged centres (default: as the method says)"
+    )
+    freematch: bool | None = setting(
+        None, "FreeMatch's thresholds and fairness term in place of tau (default: as the method says)"
     )
     labels_from: str = setting(
         "classifier", "pseudo-labels from the classifier, or from the averaged centers (to see why not)"
@@ -89,7 +94,13 @@ class TrainConfig:
     noise_rate: float | None = setting(
         None, "share of the pseudo-labels that the noise spoils, 0 to 1 (a matrix holds its own)"
     )
+    classifier_weight: float = setting(
+        1.0, "weight of the pseudo-label gradient in the classifier, where Grad-ReLU is off: 0 is block (for study)"
+    )
     center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1")
+    rescale_centers: bool = setting(False, "give each averaged centre the length of the current one (for study)")
+    threshold_momentum: float = setting(0.99, "lambda: momentum of FreeMatch's thresholds, below 1")
+    fairness: float = setting(0.01, "w_f: weight of FreeMatch's fairness term beside its unlabelled loss")
 
     batch_size: int = setting(32, "B: labelled samples per step")
     mu: int = setting(4, "unlabelled samples per labelled one; a step sees mu B of them")
@@ -134,12 +145,13 @@ class TrainConfig:
         check_range("num_val", self.num_val, 0, whole=True)
         check_range("seed", self.seed, 0, whole=True)
         check_range("threshold", self.threshold, 0, 1)
-        check_range("lambda_u", self.lambda_u, 0)
+        for name in ("lambda_u", "classifier_weight", "fairness"):
+            check_range(name, getattr(self, name), 0)
         check_range("strong_labelled", self.strong_labelled, 0, 1)
         check_range("lr", self.lr, 0, open_low=True)
         check_range("weight_decay", self.weight_decay, 0)
         check_range("bn_momentum", self.bn_momentum, 0, 1, open_low=True)
-        for name in ("center_momentum", "momentum", "ema_decay"):
+        for name in ("center_momentum", "threshold_momentum", "momentum", "ema_decay"):
             check_range(name, getattr(self, name), 0, 1, open_high=True)
         for name in ("batch_size", "mu", "steps"):
             check_range(name, getattr(self, name), 1, whole=True)
@@ -154,7 +166,7 @@ class TrainConfig:
                 check_range(name, getattr(self, name), 1, whole=True)
         if not METHODS[self.method].unlabelled and self.batch_size < 2:
             raise InputError("batch_size=1 is too small for BatchNorm without unlabelled samples; give at least 2.")
-        acting = ("grad_relu", "avg_clustering", "blocked", "noise")
+        acting = ("grad_relu", "avg_clustering", "freematch", "blocked", "noise")
         if not METHODS[self.method].unlabelled and (given := [name for name in acting if getattr(self, name)]):
             raise InputError(
                 f"method={self.method!r} has no unlabelled loss for {' or '.join(given)} to act on; "
@@ -170,8 +182,14 @@ class TrainConfig:
             raise InputError("blocked needs two backward passes, which compiled code cannot do; set compile=False.")
         if not self.joint_forward and not METHODS[self.method].unlabelled:
             raise InputError(f"joint_forward=False has no weak views to set apart with method={self.method!r}; leave it out.")
-        if self.labels_from == "centers" and not self.switches.avg_clustering:
-            raise InputError("labels_from='centers' needs the averaged centres; set avg_clustering=True.")
+        if not self.switches.avg_clustering and (self.labels_from == "centers" or self.rescale_centers):
+            name = "labels_from='centers'" if self.labels_from == "centers" else "rescale_centers=True"
+            raise InputError(f"{name} needs the averaged centres; set avg_clustering=True.")
+        if self.classifier_weight != 1 and self.switches.grad_relu != "off":
+            raise InputError(
+                f"classifier_weight={self.classifier_weight:g} weighs what grad_relu={self.switches.grad_relu!r} takes over; "
+                "leave it out, or set grad_relu='off'."
+            )
 
     @property
     def switches(self) -> Switches:
@@ -181,6 +199,7 @@ class TrainConfig:
             s.unlabelled,
             self.grad_relu or s.grad_relu,
             s.avg_clustering if self.avg_clustering is None else self.avg_clustering,
+            s.freematch if self.freematch is None else self.freematch,
         )
 
     @property
@@ -209,10 +228,10 @@ class TrainConfig:
         return {k: (a[k], b[k]) for k in a if a[k] != b[k]}
 
 
-# The batches and views of the canonical FixMatch protocol on CIFAR-10.
+# The batches and views of the canonical FixMatch protocol on CIFAR-10, and what FreeMatch adds to it.
 FIXMATCH_CIFAR = dict(
     dataset="cifar10", model="wrn-28-2", batch_size=64, mu=7, threshold=0.95, lambda_u=1.0, strong_labelled=0.0,
-    lr=0.03, momentum=0.9, weight_decay=5e-4, ema_decay=0.999,
+    lr=0.03, momentum=0.9, weight_decay=5e-4, ema_decay=0.999, threshold_momentum=0.999, fairness=0.001,
 )  # fmt: skip
 
 # Its fast form. Departures from the protocol: the weak views in a pass of their own, a larger BN momentum, compiled code.
@@ -224,7 +243,7 @@ PRESETS = {
     # CIFAR-10 in miniature, two minutes on two cores: to watch a training, not to judge a method (benchmarks/miniature.py).
     "cifar_cpu": FIXMATCH_CIFAR | dict(
         model="small_cnn", num_labels=250, batch_size=32, mu=4, steps=1000, threshold=0.8, strong_labelled=0.5, bn_momentum=0.1,
-        log_every=100, device="cpu",
+        threshold_momentum=0.99, log_every=100, device="cpu",
     ),
     # Short runs on one GPU, with BN and EMA quick enough for them. Not yet measured: benchmarks/gpu.py measures them.
     "classroom_gpu": FAST_CIFAR | dict(num_labels=250, steps=60_000, log_every=1000),
@@ -235,4 +254,4 @@ PRESETS = {
 }  # fmt: skip
 
 # What validation data chose for an embedded set where it differs from the defaults (benchmarks/recipes.py); preset demo_cpu.
-RECIPES = {"digits": dict(strong_labelled=0.5, lr=0.1)}
+RECIPES = {"digits": dict(strong_labelled=0.5, lr=0.1, threshold_momentum=0.9, fairness=0.001)}

@@ -18,8 +18,9 @@ from .data import SSLData
 from .errors import InputError, check_choice, check_range
 from .loss import pseudo_label
 from .recording import Recording
-from .report import NAMES, by_method, early_and_late, interval, layer_benefits
+from .report import NAMES, by_method, early_and_late, layer_benefits
 from .seeding import generator
+from .stats import interval
 from .system import write_atomically
 from .theory import split_classifier_gradient, split_feature_gradient
 
@@ -224,7 +225,7 @@ def layer_styles(names: Sequence[str]) -> dict[str, tuple]:
 
 
 def mean_and_interval(t: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    """Per value of x: mean of y over seeds, 95 % interval of that mean (Student's t; NaN for one seed) and number of seeds."""
+    """Per value of x: mean of y over seeds, 95 % interval of that mean (NaN for one seed) and number of seeds."""
     rows = []
     for value, group in t.dropna(subset=y).groupby(x):
         per_seed = group.groupby("seed")[y].mean() if "seed" in group else group[y]

@@ -90,7 +90,7 @@ def measure(
     strong: Tensor,
     y_true: Tensor,
     *,
-    threshold: float,
+    threshold: float | Tensor,
     generator: torch.Generator,
     noise: Callable | None = None,
 ) -> list[dict]:
@@ -300,8 +300,9 @@ _WITHOUT_GRADIENT = (
 )
 
 
-def _check(x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor, threshold: float) -> None:
-    check_range("threshold", threshold, 0, 1)
+def _check(x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor, threshold: float | Tensor) -> None:
+    if not isinstance(threshold, Tensor):
+        check_range("threshold", threshold, 0, 1)
     if not len(y) or y.shape != x.shape[:1]:
         raise InputError(
             f"x has {len(x)} labelled samples and y is {tuple(y.shape)}; give one label per sample, at least one."

@@ -252,7 +252,7 @@ def _snapshot(run: Run, data: SSLData, views: Views, chosen: Tensor, g: torch.Ge
     model, centers = run.model, run.model.classifier if run.centers is None else run.centers
     model.eval()
     z = torch.cat(list(_features(model, views, data.x_unlabelled[chosen])))
-    labels, mask, confidence = pseudo_label(model.classifier(z), run.config.threshold)
+    labels, mask, confidence = pseudo_label(model.classifier(z), run.threshold)
     model.train()
     predicted = predictions(run.ema.module, views, data.x_test)
     C = len(data.classes)

@@ -1,4 +1,4 @@
-"""Tables and intervals over several runs, and the demo's report."""
+"""Tables over several runs, and the demo's report; the statistics are in `stats`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from .compare import Outcome, as_record
-from .errors import InputError
+from .stats import spread
 from .system import write_atomically
 
 NAMES = {
@@ -21,12 +21,8 @@ NAMES = {
     "grad_relu": "Grad-ReLU",
     "avg_clustering": "Avg-Clustering",
     "layermatch": "LayerMatch",
+    "freematch": "FreeMatch",
 }
-
-
-def spread(values: Sequence[float]) -> float:
-    """Standard deviation over seeds; 0 for a single one."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
@@ -103,29 +99,6 @@ def paired_differences(outcomes: Sequence[Outcome], method: str, baseline: str) 
     groups = by_method(outcomes)
     base = {o.config.seed: o.accuracy for o in groups[baseline]}
     return [o.accuracy - base[o.config.seed] for o in groups[method]]
-
-
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of the mean; needs at least two values."""
-    from scipy.stats import t
-
-    if len(values) < 2:
-        raise InputError(f"{len(values)} value has no interval; give the results of at least two seeds.")
-    half = t.ppf((1 + level) / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return statistics.fmean(values) - half, statistics.fmean(values) + half
-
-
-def effect(values: Sequence[float]) -> str:
-    """A mean with its 95 % interval and the seeds on its side: "+0.121 [+0.068, +0.174], 10 of 10 above 0"."""
-    mean, (low, high) = statistics.fmean(values), interval(values)
-    side = sum(v > 0 for v in values) if mean >= 0 else sum(v < 0 for v in values)
-    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], {side} of {len(values)} {'above' if mean >= 0 else 'below'} 0"
-
-
-def verdict(values: Sequence[float], above: str, below: str, open_question: str) -> str:
-    """The sentence that the 95 % interval allows: `above` 0, `below` 0, or neither."""
-    low, high = interval(values)
-    return above if low > 0 else below if high < 0 else open_question
 
 
 def columns(rows: Iterable[dict]) -> dict[str, dict]:

@@ -6,18 +6,21 @@ import io
 import math
 import platform
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from .config import TrainConfig
 from .device import pick_device
 from .errors import InputError
+from .loss import FreeMatch
 from .models import build_model
+from .parallel import world_size
 from .seeding import generator
 from .strategies import AvgClustering, warm_up
 from .system import write_atomically
@@ -42,6 +45,7 @@ class Run:
     model: nn.Module  # the weights that are trained
     ema: EMA  # their moving average; ema.module is what is evaluated
     centers: AvgClustering | None
+    freematch: FreeMatch | None
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
     generators: dict[str, torch.Generator]
@@ -70,7 +74,12 @@ class Run:
             environment(device),
             model,
             EMA(model, config.ema_decay),
-            AvgClustering(model.classifier, config.center_momentum) if config.switches.avg_clustering else None,
+            AvgClustering(model.classifier, config.center_momentum, config.rescale_centers)
+            if config.switches.avg_clustering
+            else None,
+            FreeMatch(len(data["classes"]), config.threshold_momentum, config.fairness).to(device)
+            if config.switches.freematch
+            else None,
             optimizer,
             LambdaLR(optimizer, lambda k: cosine_schedule(k, config.steps)),
             {name: generator(config.seed, name, device) for name in ("labelled", "unlabelled", "probe")},
@@ -85,6 +94,16 @@ class Run:
     def median_accuracy(self) -> float:
         """Median over the last 20 records: less at the mercy of the final step."""
         return statistics.median(r["accuracy"] for r in self.history[-20:]) if self.history else math.nan
+
+    @property
+    def threshold(self) -> float | Tensor:
+        """tau as it is now: the setting, or FreeMatch's (C,)."""
+        return self.config.threshold if self.freematch is None else self.freematch.thresholds
+
+    @property
+    def fairness(self) -> Callable | None:
+        """FreeMatch's fairness term, as `pseudo_label_loss` takes it, where the run has one."""
+        return self.freematch.fairness if self.freematch is not None and self.config.fairness else None
 
     @property
     def finished(self) -> bool:
@@ -187,7 +206,8 @@ class Run:
 
     def _stateful(self) -> dict:
         parts = {"model": self.model, "ema": self.ema, "optimizer": self.optimizer, "schedule": self.schedule}
-        return parts if self.centers is None else parts | {"centers": self.centers}
+        parts |= {"centers": self.centers, "freematch": self.freematch}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def environment(device: torch.device) -> dict:
@@ -200,6 +220,7 @@ def environment(device: torch.device) -> dict:
         if device.type == "cuda"
         else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
+        "processes": world_size(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "layermatch_lite": __version__,

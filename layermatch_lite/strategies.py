@@ -46,11 +46,11 @@ class AvgClustering(nn.Module):
     m_t = min(momentum, (1+t)/(10+t)). They are buffers: never trained, saved in checkpoints, moved by `.to`.
     """
 
-    def __init__(self, classifier: nn.Linear, momentum: float = 0.99):
-        """momentum: m in [0, 1); 0 keeps the centres at W."""
+    def __init__(self, classifier: nn.Linear, momentum: float = 0.99, rescale: bool = False):
+        """momentum: m in [0, 1); 0 keeps the centres at W. rescale: for study, see `targets`."""
         super().__init__()
         check_range("momentum", momentum, 0, 1, open_high=True)
-        self.momentum = momentum
+        self.momentum, self.rescale = momentum, rescale
         self.updates = 0
         self.register_buffer("weight", classifier.weight.detach().clone())
         self.register_buffer("bias", None if classifier.bias is None else classifier.bias.detach().clone())
@@ -63,6 +63,18 @@ class AvgClustering(nn.Module):
         if self.bias is not None:
             self.bias.lerp_(classifier.bias, 1 - m)
         self.updates += 1
+
+    @torch.no_grad()
+    def targets(self, classifier: nn.Linear) -> tuple[Tensor, Tensor | None]:
+        """(V (C, D), v (C,)): what the features are taught against: the averaged centres.
+
+        With rescale, each gets the length of its w_c: then only directions are averaged. Averages are shorter than what they
+        average, which alone makes the softmax milder; this control tells the two apart.
+        """
+        if not self.rescale:
+            return self.weight, self.bias
+        length = self.weight.norm(dim=1, keepdim=True)
+        return self.weight * (classifier.weight.norm(dim=1, keepdim=True) / length.clamp_min(1e-12)), self.bias
 
     def get_extra_state(self) -> int:
         return self.updates

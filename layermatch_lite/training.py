@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,8 +28,21 @@ from .device import (
     warn_without_bf16,
 )
 from .errors import InputError, check_choice
-from .loss import PseudoLabelLoss, linear, masked_cross_entropy, pseudo_label_loss
+from .loss import PseudoLabelLoss, linear, pseudo_label_loss, unlabelled_loss
 from .noise import injected
+from .parallel import (
+    average_gradients,
+    check_shares,
+    mean_over_processes,
+    min_over_processes_,
+    own,
+    rank,
+    rank_0_first,
+    shared_features,
+    shared_model,
+    sum_over_processes_,
+    world_size,
+)
 from .probe import layers, measure
 from .run import Run, cosine_schedule
 from .strategies import gate
@@ -58,6 +72,8 @@ def train(
     Ctrl-C ends training early: the run comes back with every record so far, to look at; to go on, resume from the file,
     which holds the state at the last record.
 
+    Inside `parallel.processes` it is one run on several processes; what rank 0 returns and saves is the run.
+
     A file that can no longer be written (a full disk) is named in a warning, and training goes on: `run.saved` tells which
     step the file holds.
 
@@ -66,18 +82,19 @@ def train(
     """
     from tqdm import tqdm
 
-    if save is not None and Path(save).exists():
+    first = rank() == 0  # of several processes, one writes the file
+    if first and save is not None and Path(save).exists():
         raise InputError(
             f"{save} exists already and is kept; go on with it (--resume, resume=), or choose another place (--out, save=)."
         )
     path = resume if save is None else save
     run = None
-    with tqdm(unit=" steps", disable=not progress) as bar:
+    with tqdm(unit=" steps", disable=not (progress and first)) as bar:
         try:
             for n, run in enumerate(train_steps(config, data, resume=resume, progress=progress)):
                 if n == 0 and save is not None:
                     run.saved = None  # the new file holds nothing yet
-                if path is not None and (run.step == 0 or run.just_logged):
+                if first and path is not None and (run.step == 0 or run.just_logged):
                     keep(run, path)
                 bar.total = run.config.steps
                 bar.update(run.step - bar.n)
@@ -113,17 +130,20 @@ def train_steps(
     Arguments and errors are those of `train`; nothing is saved unless you call `run.save`, where run.just_logged.
     """
     run, data = prepare(config, data, resume, progress)
-    config, model, classifier, switches = run.config, run.model, run.model.classifier, run.config.switches
+    config, model, switches = run.config, shared_model(run.model), run.config.switches
+    classifier = model.classifier
     device = data.x_unlabelled.device
     # Compiled operations of a CPU would compute what `everywhere` does, which takes longer there.
     views = Views(data, compiled(operate) if config.compile and device.type == "cuda" else operate)
     features = compiled(model.features, cuda_graphs=config.cuda_graphs) if config.compile else model.features
+    features = shared_features(model, features)
     g_x, g_u = run.generators["labelled"], run.generators["unlabelled"]
     N = config.mu * config.batch_size
 
     def draw() -> tuple:
-        x, y = labelled_batch(data, views, config, g_x)
-        return (x, y, *unlabelled_batch(data, views, N, g_u)) if switches.unlabelled else (x, y)
+        batch = labelled_batch(data, views, config, g_x)
+        batch += unlabelled_batch(data, views, N, g_u) if switches.unlabelled else ()
+        return tuple(map(own, batch))
 
     # Where a record ends the step, the run may be saved: its random streams must not have run ahead then.
     batches = ahead(draw, lambda: not run.recorded_at(run.step + 1), side_stream(device))
@@ -150,21 +170,25 @@ def train_steps(
                 if not switches.unlabelled:
                     z_x = features(x)
                 elif config.joint_forward:
-                    z_x, z_weak, z_strong = features(torch.cat([x, weak, strong])).split([len(x), N, N])
+                    z_x, z_weak, z_strong = features(torch.cat([x, weak, strong])).split([len(x), len(weak), len(strong)])
                 else:
-                    z_x, z_strong = features(torch.cat([x, strong])).split([len(x), N])
+                    z_x, z_strong = features(torch.cat([x, strong])).split([len(x), len(strong)])
 
             L_s = F.cross_entropy(linear(z_x, classifier.weight, classifier.bias), y)
             L_u = torch.zeros_like(L_s)
             if switches.unlabelled:
+                if run.freematch is not None:
+                    run.freematch.update(linear(z_weak.detach(), classifier.weight, classifier.bias))
                 out = pseudo_label_loss(
                     z_weak,
                     z_strong,
                     classifier,
-                    threshold=config.threshold,
+                    threshold=run.threshold,
                     centers=run.centers,
                     grad_relu="block" if switches.grad_relu == "gate" else switches.grad_relu,
                     labels_from=config.labels_from,
+                    classifier_weight=config.classifier_weight,
+                    fairness=run.fairness,
                     noise=noise(i),
                 )
                 L_u = out.loss
@@ -174,10 +198,11 @@ def train_steps(
             kept = torch.autograd.grad(L_s, blocked, retain_graph=True) if blocked else ()
             run.optimizer.zero_grad()
             (L_s + config.lambda_u * L_u).backward()
+            average_gradients(classifier.parameters())
             for parameter, g in zip(blocked, kept):
-                parameter.grad = g  # L_s alone teaches a blocked layer; the layers below keep both gradients
+                parameter.grad = mean_over_processes(g)  # L_s alone teaches a blocked layer; the layers below keep both gradients
             if switches.grad_relu == "gate":
-                add_gated_gradient(classifier, z_strong, out, config.lambda_u)
+                add_gated_gradient(classifier, z_strong, out, config.lambda_u, run.fairness)
             run.optimizer.step()
             run.schedule.step()
             run.ema.update_parameters(model)
@@ -237,15 +262,21 @@ def blocked_parameters(config: TrainConfig, model: nn.Module) -> list[nn.Paramet
     return [p for name in names for p in groups[name]]
 
 
-def add_gated_gradient(classifier: nn.Linear, z_strong: Tensor, out: PseudoLabelLoss, lambda_u: float) -> None:
+def add_gated_gradient(
+    classifier: nn.Linear,
+    z_strong: Tensor,
+    out: PseudoLabelLoss,
+    lambda_u: float,
+    fairness: Callable | None = None,
+) -> None:
     """Grad-ReLU "gate": add gate(g_u, g_s) to the classifier's gradient.
 
     Call it after the backward pass of L_s + lambda_u L_z: L_z does not reach the classifier, so its `.grad` is g_s.
     """
     parameters = list(classifier.parameters())
     logits = linear(z_strong.detach(), classifier.weight, classifier.bias)
-    L_W = masked_cross_entropy(logits, out.labels, out.mask)
-    g_u = torch.cat([g.flatten() for g in torch.autograd.grad(lambda_u * L_W, parameters)])
+    L_W = unlabelled_loss(logits, out.labels, out.mask, fairness)
+    g_u = mean_over_processes(torch.cat([g.flatten() for g in torch.autograd.grad(lambda_u * L_W, parameters)]))
     g_s = torch.cat([p.grad.flatten() for p in parameters])
     for p, g in zip(parameters, gate(g_u, g_s).split([p.numel() for p in parameters])):
         p.grad += g.view_as(p)
@@ -263,13 +294,12 @@ class Meter:
         self.losses = torch.zeros(2, device=self.device)
         self.masked, self.right, self.right_half = torch.zeros(3, device=self.device).unbind()
         self.counts = torch.zeros(self.num_classes, device=self.device)
-        self.first_bad = torch.full((), -1, device=self.device)
+        self.first_bad = torch.full((), torch.inf, device=self.device)
 
     @torch.no_grad()
     def add_losses(self, step: int, L_s: Tensor, L_u: Tensor) -> None:
         losses = torch.stack([L_s, L_u])
-        bad = ~losses.isfinite().all() & (self.first_bad < 0)
-        self.first_bad = torch.where(bad, step, self.first_bad)
+        self.first_bad = torch.where(losses.isfinite().all(), self.first_bad, self.first_bad.clamp(max=step))
         self.losses += losses
         self.steps += 1
 
@@ -283,10 +313,13 @@ class Meter:
 
     def read(self, run: Run, n: int) -> dict:
         """The part of a record that training itself yields; raises NonFiniteLoss; starts the next sums."""
-        bad = int(self.first_bad)
-        if bad < 0 and not all(p.isfinite().all() for p in run.model.parameters()):
+        for total in (self.losses, self.masked, self.right, self.right_half, self.counts):
+            sum_over_processes_(total)
+        bad = float(min_over_processes_(self.first_bad))
+        if math.isinf(bad) and not all(p.isfinite().all() for p in run.model.parameters()):
             bad = run.step  # the last update spoilt the weights; the next loss would show it
-        if bad >= 0:
+        if math.isfinite(bad):
+            bad = int(bad)
             last = run.history[-1] if run.history else None
             good = (
                 f"at step {last['step']} they were {last['loss_s']:.4g} and {last['loss_u']:.4g}"
@@ -298,16 +331,18 @@ class Meter:
                 f"{run.config.lr * cosine_schedule(bad, run.config.steps):.4g} at that step); last good labelled and unlabelled "
                 f"losses: {good}. Try a smaller lr; what was saved before is unharmed."
             )
-        L_s, L_u = (self.losses / self.steps).tolist()
+        L_s, L_u = (self.losses / (self.steps * world_size())).tolist()
         record = {"step": run.step, "lr": run.schedule.get_last_lr()[0], "loss_s": L_s, "loss_u": L_u}
         if run.config.switches.unlabelled:
-            masked = float(self.masked)
+            masked, half = float(self.masked), n // world_size() // 2 * world_size()  # each process halves its own share
             record |= {
                 "mask_rate": masked / (self.steps * n),
                 "pseudo_label_accuracy": float(self.right) / masked if masked else None,
-                "confident_half_accuracy": float(self.right_half) / (self.steps * (n // 2)) if n > 1 else None,
+                "confident_half_accuracy": float(self.right_half) / (self.steps * half) if half else None,
                 "pseudo_label_counts": [int(c) for c in self.counts.tolist()],
             }
+            if run.freematch is not None:
+                record["thresholds"] = run.freematch.thresholds.tolist()
         self.reset()
         return record
 
@@ -338,7 +373,7 @@ def measure_layer_benefit(run: Run, data: SSLData, views: Views, g: torch.Genera
     x, y = labelled_batch(data, views, config, g)
     weak, strong, i = unlabelled_batch(data, views, config.mu * config.batch_size, g)
     noise, y_true = injected_noise(config, data)(i), data.y_unlabelled[i]
-    return measure(run.model, x, y, weak, strong, y_true, threshold=config.threshold, generator=g, noise=noise)
+    return measure(run.model, x, y, weak, strong, y_true, threshold=run.threshold, generator=g, noise=noise)
 
 
 def prepare(
@@ -352,6 +387,9 @@ def prepare(
             raise InputError(
                 f"{resume} was started with other settings: {told}. Leave them out to resume, or start anew."
             )
+        if (saved := run.environment.get("processes", 1)) != world_size():
+            how = f"torchrun --nproc_per_node={saved}" if saved > 1 else "without torchrun"
+            raise InputError(f"{resume} was started on {saved} processes, here are {world_size()}; go on with it {how}.")
         if run.environment["torch"] != str(torch.__version__):
             warnings.warn(
                 f"{resume} was started under torch {run.environment['torch']}: the last bits may differ", stacklevel=3
@@ -359,8 +397,12 @@ def prepare(
         config = run.config
     elif config is None:
         raise InputError("train needs a TrainConfig, or resume=PATH of a saved run.")
+    check_shares(config.batch_size)
+    if world_size() > 1 and config.cuda_graphs:
+        raise InputError("cuda_graphs=True is for one process; leave it out with torchrun.")
     if data is None:
-        data = data_of(config, progress)
+        with rank_0_first():
+            data = data_of(config, progress and rank() == 0)
     else:
         check_agreement(config, data)
     device = pick_device(config.device) if resume is None else run.environment["device"]

@@ -131,7 +131,7 @@ def test_methods_and_layers_differ_in_more_than_colour():
 def test_intervals_are_those_of_the_seeds():
     t = pd.DataFrame({"seed": [0, 0, 1, 1], "step": 1, "v": [1.0, 3.0, 4.0, 4.0]})
     (row,) = plots.mean_and_interval(t, "step", "v").to_dict("records")
-    from layermatch_lite.report import interval
+    from layermatch_lite.stats import interval
 
     assert (row["mean"], row["seeds"]) == (3.0, 2) and (row["low"], row["high"]) == interval([2.0, 4.0])
     alone = plots.mean_and_interval(t[t["seed"] == 0], "step", "v").iloc[0]

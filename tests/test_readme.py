@@ -7,7 +7,8 @@ from pathlib import Path
 
 from layermatch_lite import TrainConfig, plots
 from layermatch_lite.labs.noise import NoiseState
-from layermatch_lite.report import frame, interval, late, verdict
+from layermatch_lite.report import frame, late
+from layermatch_lite.stats import interval, verdict
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

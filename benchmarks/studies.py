@@ -1,0 +1,203 @@
+"""The studies behind the claims, one command each. What each trains and compares is fixed below, before its first run.
+
+    python benchmarks/studies.py two_by_two     the strategies, alone and together, the gate and the plain alternatives
+    python benchmarks/studies.py partner        against FreeMatch, and together with it
+    python benchmarks/studies.py noise          wrong pseudo-labels on purpose: kinds and rates
+    python benchmarks/studies.py depth          where along the depth is the pseudo-label gradient best cut?
+    python benchmarks/studies.py sensitivity    tau, mu, lambda_u and m
+    python benchmarks/studies.py cifar10        the preset classroom_gpu with 40 and 250 labels: needs a GPU and CIFAR-10
+
+Each goes on where it was stopped, uses every core, and takes over runs that another study has done already. On two cores none
+of the first five takes more than forty minutes. `--show` prints the recorded results, `--plan` what would be trained.
+
+Recipes were chosen on validation samples (benchmarks/recipes.py, seeds 100 to 103). These seeds are fresh: no run with them
+preceded the plans below. The full protocol, 2^20 steps, is a run of its own:
+
+    layermatch-lite train --preset paper --method layermatch --num-labels 40 --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from layermatch_lite import TrainConfig, stats
+from layermatch_lite.errors import InputError, check_choice
+from layermatch_lite.study import Study, carry_out, load
+
+RESULTS = Path(__file__).parent / "results"
+RECIPES = json.loads((RESULTS / "recipes.json").read_text())
+SEEDS = tuple(range(4000, 4010))
+EMBEDDED = {f"{d}, {n} labels": dict(dataset=d, num_labels=n) for d in ("mnist1d", "digits") for n in (10, 20, 40, 100)}
+SCARCE = ("mnist1d, 10 labels", "digits, 10 labels")
+PROBED = ("fixmatch", "layermatch", "freematch")  # rows of these methods measure the layer benefit
+
+
+def preset(setting: str, **changes) -> TrainConfig:
+    probe_every = 120 if changes["method"] in PROBED else None
+    return TrainConfig.preset("demo_cpu", **EMBEDDED[setting], log_every=20, probe_every=probe_every, **changes)
+
+
+def references(setting: str) -> dict[str, TrainConfig]:
+    """The rows every study has: the bounds, baseline and method, and, where labels are scarcest, the plain alternatives."""
+    rows = {
+        "every label": replace(preset(setting, method="supervised"), num_labels=None),
+        "supervised": preset(setting, method="supervised"),
+        "fixmatch": preset(setting, method="fixmatch"),
+        "layermatch": preset(setting, method="layermatch"),
+    }
+    return rows | (controls(setting) if setting in SCARCE else {})
+
+
+def controls(setting: str) -> dict[str, TrainConfig]:
+    """Is it only a stricter threshold, only less of the loss, only shorter centres?"""
+    weight = float(RECIPES["classifier_weight"]["chosen"][EMBEDDED[setting]["dataset"]].removeprefix("weight "))
+    threshold = RECIPES["matched_threshold"][setting]
+    return {
+        "fixmatch at layermatch's mask rate": preset(setting, method="fixmatch", threshold=threshold),
+        "smaller weight in the classifier": preset(setting, method="fixmatch", classifier_weight=weight),
+        "layermatch, rescaled centers": preset(setting, method="layermatch", rescale_centers=True),
+    }
+
+
+def everywhere(settings, row: str, other: str) -> list[tuple[str, str, str]]:
+    return [(setting, row, other) for setting in settings]
+
+
+def two_by_two() -> Study:
+    plan = {
+        s: references(s)
+        | {m: preset(s, method=m) for m in ("grad_relu", "avg_clustering")}
+        | {"gate": preset(s, method="fixmatch", grad_relu="gate")}
+        for s in EMBEDDED
+    }
+    alternatives = ("fixmatch at layermatch's mask rate", "smaller weight in the classifier", "layermatch, rescaled centers")
+    families = {
+        "LayerMatch against FixMatch": everywhere(EMBEDDED, "layermatch", "fixmatch"),
+        "Grad-ReLU alone": everywhere(EMBEDDED, "grad_relu", "fixmatch"),
+        "Avg-Clustering alone": everywhere(EMBEDDED, "avg_clustering", "fixmatch"),
+        "Avg-Clustering on top of Grad-ReLU": everywhere(EMBEDDED, "layermatch", "grad_relu"),
+        "the gate": everywhere(EMBEDDED, "gate", "fixmatch"),
+        "pseudo-labels at all": everywhere(EMBEDDED, "fixmatch", "supervised"),
+        "plain alternatives": [(s, "layermatch", a) for s in SCARCE for a in alternatives],
+    }
+    return Study("two_by_two", "Does each strategy help, alone and together?", SEEDS, plan, families)
+
+
+def partner() -> Study:
+    combined = dict(method="freematch", grad_relu="block")
+    plan = {
+        s: references(s)
+        | {
+            "freematch": preset(s, method="freematch"),
+            "freematch + grad_relu": preset(s, **combined),
+            "freematch + layermatch": preset(s, avg_clustering=True, **combined),
+        }
+        for s in EMBEDDED
+    }
+    families = {
+        "LayerMatch against FreeMatch": everywhere(EMBEDDED, "layermatch", "freematch"),
+        "FreeMatch against FixMatch": everywhere(EMBEDDED, "freematch", "fixmatch"),
+        "LayerMatch on top of FreeMatch": everywhere(EMBEDDED, "freematch + layermatch", "freematch"),
+        "Grad-ReLU on top of FreeMatch": everywhere(EMBEDDED, "freematch + grad_relu", "freematch"),
+    }
+    return Study("partner", "Which samples, or which layers, or both?", SEEDS, plan, families)
+
+
+def noise() -> Study:
+    setting, methods = "digits, 10 labels", ("fixmatch", "layermatch")
+    plan = {f"{setting}, no noise": references(setting)}
+    for kind in ("uniform", "pair", "confusion"):
+        for rate in (0.3, 0.6):
+            noisy = dict(noise=kind, noise_rate=rate)
+            plan[f"{setting}, {kind} {rate}"] = {m: preset(setting, method=m, **noisy) for m in methods}
+    families = {"LayerMatch against FixMatch": everywhere(plan, "layermatch", "fixmatch")}
+    return Study("noise", "Does LayerMatch withstand wrong pseudo-labels better?", SEEDS, plan, families)
+
+
+def depth() -> Study:
+    plan, families = {}, {"every cut against FixMatch": []}
+    for setting in SCARCE:
+        names = ["conv 1", "conv 2", "conv 3", "fc", "classifier"]
+        names = names if setting.startswith("mnist1d") else [n for n in names if n != "fc"]
+        cuts = {
+            "cut classifier": preset(setting, method="grad_relu"),
+            "gate": preset(setting, method="fixmatch", grad_relu="gate"),
+        }
+        for k, name in enumerate(names[:-1]):
+            cuts[f"cut from {name}"] = preset(setting, method="fixmatch", blocked=", ".join(names[k:]))
+            cuts[f"cut only {name}"] = preset(setting, method="fixmatch", blocked=name)
+        plan[setting] = references(setting) | cuts
+        families["every cut against FixMatch"] += [(setting, row, "fixmatch") for row in cuts]
+    return Study("depth", "Which layers should pseudo-labels not reach?", SEEDS, plan, families)
+
+
+def sensitivity() -> Study:
+    """m acts in so short a run only below 0.985, the end of its warm-up; m = 0 is Grad-ReLU alone."""
+    setting, methods = "digits, 10 labels", ("fixmatch", "layermatch")
+    plan = {setting: references(setting) | {"grad_relu": preset(setting, method="grad_relu")}}
+    for name, values in (("threshold", (0.5, 0.95)), ("mu", (1, 7)), ("lambda_u", (0.3, 3.0))):
+        for value in values:
+            plan[f"{setting}, {name} = {value}"] = {m: preset(setting, method=m, **{name: value}) for m in methods}
+    moments = {f"layermatch, m = {m}": preset(setting, method="layermatch", center_momentum=m) for m in (0.5, 0.9, 0.97)}
+    plan[setting] |= moments
+    families = {
+        "LayerMatch against FixMatch": everywhere([s for s in plan], "layermatch", "fixmatch"),
+        "averaged centres against moving ones": [(setting, row, "grad_relu") for row in ("layermatch", *moments)],
+    }
+    return Study("sensitivity", "Does the answer depend on tau, mu, lambda_u or m?", SEEDS, plan, families)
+
+
+def cifar10(**changes) -> Study:
+    def run(n: int, method: str, **more) -> TrainConfig:
+        return TrainConfig.preset("classroom_gpu", num_labels=n, method=method, **more | changes)
+
+    plan = {
+        f"cifar10, {n} labels": {
+            "every label": replace(run(n, "supervised"), num_labels=None),
+            **{m: run(n, m) for m in ("supervised", "fixmatch", "layermatch", "freematch")},
+            "freematch + layermatch": run(n, "freematch", grad_relu="block", avg_clustering=True),
+        }
+        for n in (40, 250)
+    }
+    families = {
+        "LayerMatch against FixMatch": everywhere(plan, "layermatch", "fixmatch"),
+        "LayerMatch against FreeMatch": everywhere(plan, "layermatch", "freematch"),
+    }
+    return Study("cifar10", "CIFAR-10 with a classroom's budget", (3000, 3001, 3002), plan, families)
+
+
+STUDIES = {f.__name__: f for f in (two_by_two, partner, noise, depth, sensitivity, cifar10)}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help=", ".join(STUDIES))
+    parser.add_argument("--out", type=Path, help="file of the results (default: benchmarks/results/study_<name>.json)")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core, one on a GPU)")
+    parser.add_argument("--show", action="store_true", help="print the recorded results, train nothing")
+    parser.add_argument("--plan", action="store_true", help="print what would be trained and compared, train nothing")
+    args = parser.parse_args(arguments)
+    try:
+        check_choice("study", args.study, STUDIES)
+        study, path = STUDIES[args.study](), args.out or RESULTS / f"study_{args.study}.json"
+        if args.plan:
+            print(json.dumps(study.described(), indent=1))
+            return 0
+        if not args.show:
+            carry_out(study, path, others=sorted(RESULTS.glob("study_*.json")), workers=args.workers)
+        print(stats.tables(load(path)))
+    except InputError as error:
+        print(f"studies.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nstopped; go on with: python benchmarks/studies.py {args.study}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
