@@ -74,7 +74,11 @@ def two_by_two() -> Study:
         | {"gate": preset(s, method="fixmatch", grad_relu="gate")}
         for s in EMBEDDED
     }
-    alternatives = ("fixmatch at layermatch's mask rate", "smaller weight in the classifier", "layermatch, rescaled centers")
+    alternatives = (
+        "fixmatch at layermatch's mask rate",
+        "smaller weight in the classifier",
+        "layermatch, rescaled centers",
+    )
     families = {
         "LayerMatch against FixMatch": everywhere(EMBEDDED, "layermatch", "fixmatch"),
         "Grad-ReLU alone": everywhere(EMBEDDED, "grad_relu", "fixmatch"),
@@ -142,7 +146,9 @@ def sensitivity() -> Study:
     for name, values in (("threshold", (0.5, 0.95)), ("mu", (1, 7)), ("lambda_u", (0.3, 3.0))):
         for value in values:
             plan[f"{setting}, {name} = {value}"] = {m: preset(setting, method=m, **{name: value}) for m in methods}
-    moments = {f"layermatch, m = {m}": preset(setting, method="layermatch", center_momentum=m) for m in (0.5, 0.9, 0.97)}
+    moments = {
+        f"layermatch, m = {m}": preset(setting, method="layermatch", center_momentum=m) for m in (0.5, 0.9, 0.97)
+    }
     plan[setting] |= moments
     families = {
         "LayerMatch against FixMatch": everywhere([s for s in plan], "layermatch", "fixmatch"),

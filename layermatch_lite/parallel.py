@@ -35,12 +35,16 @@ def processes(device: str = "auto") -> Iterator[None]:
         yield
         return
     if ":" in device:
-        raise InputError(f"device={device!r} names one GPU, and torchrun gives each process its own; write device='cuda'.")
+        raise InputError(
+            f"device={device!r} names one GPU, and torchrun gives each process its own; write device='cuda'."
+        )
     gpus = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
     if gpus:
         local = int(os.environ["LOCAL_RANK"])
         if local >= gpus:
-            raise InputError(f"local process {local} has no GPU of its own; give torchrun --nproc_per_node={gpus} at most.")
+            raise InputError(
+                f"local process {local} has no GPU of its own; give torchrun --nproc_per_node={gpus} at most."
+            )
         torch.cuda.set_device(local)
     dist.init_process_group("nccl" if gpus else "gloo")
     try:

@@ -57,7 +57,9 @@ def effect_size(differences: Sequence[float]) -> float:
     """
     n, mean = len(differences), statistics.fmean(differences)
     if n < 2:
-        raise InputError(f"{n} difference{'s' * (n != 1)} can have no effect size; give the results of at least two seeds.")
+        raise InputError(
+            f"{n} difference{'s' * (n != 1)} can have no effect size; give the results of at least two seeds."
+        )
     if mean == 0 or spread(differences) == 0:
         return float(np.sign(mean) * np.inf) if mean else 0.0
     return mean / spread(differences) * (1 - 3 / (4 * n - 5))
@@ -216,5 +218,9 @@ def tables(study: dict) -> str:
 
 
 def markdown(t: pd.DataFrame) -> str:
-    rows = [[t.index.name or "", *t.columns], ["---"] * (1 + len(t.columns)), *([i, *v] for i, v in zip(t.index, t.to_numpy()))]
+    rows = [
+        [t.index.name or "", *t.columns],
+        ["---"] * (1 + len(t.columns)),
+        *([i, *v] for i, v in zip(t.index, t.to_numpy())),
+    ]
     return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -46,7 +46,9 @@ class Study:
             for setting, *rows in family:
                 for row in rows:
                     if row not in self.plan.get(setting, {}):
-                        raise InputError(f"{question!r} compares {row!r} in {setting!r}, which the plan does not train.")
+                        raise InputError(
+                            f"{question!r} compares {row!r} in {setting!r}, which the plan does not train."
+                        )
 
     def jobs(self) -> list[tuple[str, str, TrainConfig]]:
         """(setting, row, config) of every run, all of one seed before the next: a stopped study has whole seeds."""
@@ -58,13 +60,15 @@ class Study:
         ]
 
     def described(self) -> dict:
-        """The plan as plain JSON data: per setting the settings that differ from the defaults."""
+        """The plan as plain JSON data: the package's defaults, and of each config what differs from them."""
         defaults = asdict(TrainConfig())
+        del defaults["seed"]
         short = lambda config: {k: v for k, v in asdict(config).items() if k != "seed" and v != defaults[k]}
         return {
             "name": self.name,
             "question": self.question,
             "seeds": list(self.seeds),
+            "defaults": defaults,
             "plan": {setting: {row: short(c) for row, c in rows.items()} for setting, rows in self.plan.items()},
             "families": {question: [list(c) for c in family] for question, family in self.families.items()},
         }
@@ -97,7 +101,9 @@ def carry_out(
         if differs := _difference(found, content):
             raise InputError(f"{path} holds a study with {differs}; move it away, or give another place (--out).")
         if found["environment"] and found["environment"]["torch"] != here["torch"]:
-            warnings.warn(f"{path} was begun under torch {found['environment']['torch']}: the last bits may differ", stacklevel=2)
+            warnings.warn(
+                f"{path} was begun under torch {found['environment']['torch']}: the last bits may differ", stacklevel=2
+            )
         content = found
     content["environment"] = content["environment"] or here
 
@@ -138,7 +144,9 @@ def summary(outcome: Outcome) -> dict:
     benefits = layer_benefits([outcome])
     if len(benefits):
         late = early_and_late(benefits).query("phase == 'late'")
-        kept["late_benefit"] = {r["layer"]: {q: r[q] for q in ("benefit", "alignment")} for r in late.to_dict("records")}
+        kept["late_benefit"] = {
+            r["layer"]: {q: r[q] for q in ("benefit", "alignment")} for r in late.to_dict("records")
+        }
     return kept
 
 
@@ -160,10 +168,21 @@ def load(path: str | PathLike) -> dict:
             f"{path} has format version {content.get('version')!r}, this package reads {VERSION}; use the package version "
             "that wrote it, or carry out the study anew."
         )
-    needed = {"name": str, "question": str, "seeds": list, "plan": dict, "families": dict, "environment": dict, "runs": list}
+    needed = {
+        "name": str,
+        "question": str,
+        "seeds": list,
+        "defaults": dict,
+        "plan": dict,
+        "families": dict,
+        "environment": dict,
+        "runs": list,
+    }
     for key, kind in needed.items():
         if not isinstance(content.get(key), kind):
-            raise InputError(f"{path} has no {key!r}; the file is incomplete, use another copy or carry out the study anew.")
+            raise InputError(
+                f"{path} has no {key!r}; the file is incomplete, use another copy or carry out the study anew."
+            )
     return content
 
 
@@ -195,7 +214,7 @@ def _known_runs(paths: Sequence[str | PathLike], torch_version: str) -> dict[str
         if other["environment"].get("torch") != torch_version:
             continue
         for r in other["runs"]:
-            config = TrainConfig(**other["plan"][r["setting"]][r["row"]], seed=r["seed"])
+            config = TrainConfig(**other["defaults"] | other["plan"][r["setting"]][r["row"]], seed=r["seed"])
             known[_key(config)] = {k: v for k, v in r.items() if k not in ("setting", "row", "seed")}
     return known
 
@@ -210,8 +229,8 @@ def _difference(found: dict, wanted: dict) -> str:
         for row in dict.fromkeys([*theirs, *ours]):
             if row not in theirs or row not in ours:
                 return f"{'another' if row in theirs else 'no'} row {row!r} in {setting!r}"
-            for f in fields(TrainConfig):
-                a, b = (c.get(f.name, f.default) for c in (theirs[row], ours[row]))
-                if a != b:
-                    return f"{f.name}={a!r} in {setting!r}, {row!r}, not {b!r}"
+            a, b = ({**content["defaults"], **content["plan"][setting][row]} for content in (found, wanted))
+            for name in b:
+                if a.get(name, wanted["defaults"][name]) != b[name]:
+                    return f"{name}={a[name]!r} in {setting!r}, {row!r}, not {b[name]!r}"
     return "" if found["families"] == wanted["families"] else "other comparisons"

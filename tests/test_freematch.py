@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_loss import C, N, example, gradients
 
-from layermatch_lite import FreeMatch, InputError, Run, TrainConfig, fairness_loss, fixmatch_loss, pseudo_label_loss, train
+from layermatch_lite import (
+    FreeMatch,
+    InputError,
+    Run,
+    TrainConfig,
+    fairness_loss,
+    fixmatch_loss,
+    pseudo_label_loss,
+    train,
+)
 from layermatch_lite.loss import linear, masked_cross_entropy
 
 seeds = st.integers(0, 10_000)
