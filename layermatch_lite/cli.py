@@ -39,6 +39,9 @@ Train one model and save the run: settings, history and weights, in one file. Ct
   layermatch-lite train --preset paper --seed 1
   layermatch-lite train --dataset path/to/images --num-labels 100 --steps 3000
   layermatch-lite train --resume runs/mnist1d-fixmatch-40-labels-seed-0.pt
+  torchrun --standalone --nproc_per_node=2 -m layermatch_lite train --preset paper
+
+The last line shares each batch between two GPUs (or processes of a CPU) and gives the run of one, but for rounding.
 
 Defaults were chosen on validation data for MNIST-1D; digits gets --lr 0.1 and --strong-labelled 0.5 unless you say otherwise.
 Losses: L_s is the cross-entropy on labelled samples, L_u that on pseudo-labels over tau; L = L_s + lambda_u L_u.
@@ -148,6 +151,15 @@ def run_demo(args: argparse.Namespace) -> int:
 
 
 def run_train(args: argparse.Namespace) -> int:
+    from .parallel import processes
+
+    with processes(getattr(args, "device", "auto")):
+        return train_here(args)
+
+
+def train_here(args: argparse.Namespace) -> int:
+    """`train`, on this process and those that torchrun started beside it; one of them reports."""
+    from .parallel import rank
     from .run import Run
     from .training import train
 
@@ -168,6 +180,8 @@ def run_train(args: argparse.Namespace) -> int:
             / f"{Path(config.dataset).name}-{config.method}-{config.labels}-labels-seed-{config.seed}.pt"
         )
         run = train(config, save=path, progress=True)
+    if rank() > 0:
+        return 0 if run.finished else 130
     if not run.finished:
         print(f"stopped at step {run.step} of {config.steps}; go on with: layermatch-lite train --resume {path}")
         return 130

@@ -98,9 +98,17 @@ def min_over_processes_(x: Tensor) -> Tensor:
 
 def sum_over_processes(x: Tensor) -> Tensor:
     """The sum of every process's x; a gradient with respect to it reaches the samples of every process."""
-    from torch.distributed.nn.functional import all_reduce
+    return _Sum.apply(x) if world_size() > 1 else x
 
-    return all_reduce(x) if world_size() > 1 else x
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return sum_over_processes_(x.clone())
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        return sum_over_processes_(g.clone())
 
 
 class FeatureExtractor(nn.Module):
@@ -121,7 +129,7 @@ def shared_model(model: nn.Module) -> nn.Module:
     """The model with BatchNorm that sees the whole batch: on GPUs, through SyncBatchNorm, which PyTorch has for no CPU.
 
     On CPUs each process normalises by its own share of the batch, as with ordinary BatchNorm on several GPUs, and the
-    running statistics that are evaluated and saved are those of rank 0.
+    running statistics are those of rank 0, which the others take over.
     """
     on_gpu = next(model.parameters()).is_cuda
     return nn.SyncBatchNorm.convert_sync_batchnorm(model) if world_size() > 1 and on_gpu else model
@@ -134,8 +142,7 @@ def shared_features(model: nn.Module, features: Callable) -> Callable:
     """
     if world_size() == 1:
         return features
-    # Buffers are BatchNorm's: SyncBatchNorm keeps them equal, and on CPUs rank 0's count.
-    return nn.parallel.DistributedDataParallel(FeatureExtractor(model, features), broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(FeatureExtractor(model, features))
 
 
 def average_gradients(parameters) -> None:
