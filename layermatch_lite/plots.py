@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from . import stats
 from .augment import Views
 from .compare import Outcome
 from .data import SSLData
@@ -20,7 +21,7 @@ from .loss import pseudo_label
 from .recording import Recording
 from .report import NAMES, by_method, early_and_late, layer_benefits
 from .seeding import generator
-from .stats import interval
+from .stats import family, interval
 from .system import write_atomically
 from .theory import split_classifier_gradient, split_feature_gradient
 
@@ -31,6 +32,7 @@ STYLE = {
     "grad_relu": ("#E69F00", "^"),
     "avg_clustering": ("#009E73", "v"),
     "layermatch": ("#0072B2", "D"),
+    "freematch": ("#CC79A7", "P"),
 }
 
 VIEW_COLORS = ("black", "#0072B2", "#0072B2", "#D55E00", "#D55E00")
@@ -139,41 +141,68 @@ def _draw_benefit(ax, table: pd.DataFrame, phase: str, layers: list[str]) -> str
     return f"Layer benefit {phase} in training: {'; '.join(parts) or 'nothing passed the threshold'}."
 
 
-def study_figure(results: dict) -> tuple[Figure, str]:
-    """The recorded study (benchmarks/study.py): accuracy of every row and seed with 95 % intervals, one panel per setting."""
-    settings = results["settings"]
-    figure = Figure(figsize=(5.2 * len(settings), 5.6), layout="constrained")
-    axes = figure.subplots(1, len(settings), squeeze=False)[0]
+def study_figure(
+    study: dict,
+    panels: dict[str, dict[float, str]],
+    rows: Sequence[str],
+    key: str = "accuracy",
+    xlabel: str = "labels",
+    title: str = "",
+) -> tuple[Figure, str]:
+    """Rows of a study over its settings: mean with 95 % interval, every seed a point. panels: {title: {x: setting}}.
+
+    key: a quantity of the runs, as for `stats.values`. Of the fully supervised row ("every label") the mean stands as a line.
+    """
+    figure = Figure(figsize=(6.6 * len(panels), 5.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=key != "accuracy")[0]
+    names = {row: NAMES.get(row, row) for row in rows}
+    styles = row_styles([*names.values()])
     parts = []
-    for ax, (name, setting) in zip(axes, settings.items()):
-        rows = {r: v["accuracy"] for r, v in setting["rows"].items() if r in STYLE}
-        for i, (row, scores) in enumerate(rows.items()):
-            color, marker = STYLE[row]
-            mean, (low, high) = statistics.fmean(scores), interval(scores)
-            ax.scatter([i - 0.14] * len(scores), scores, s=28, color=color, marker=marker, alpha=0.55)
-            ax.errorbar(
-                i + 0.14,
-                mean,
-                [[mean - low], [high - mean]],
-                color=color,
-                marker=marker,
-                markersize=10,
-                capsize=6,
-                linewidth=2.5,
-            )
-            ax.annotate(
-                f"{mean:.3f}", (i + 0.14, high), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=11
-            )
-        top = statistics.fmean(setting["rows"]["every label"]["accuracy"])
-        ax.axhline(top, color="black", linestyle=":", linewidth=1.5)
-        ax.annotate(f"every label: {top:.3f}", (-0.4, top), va="bottom", fontsize=11)
-        ax.set_xlim(-0.5, len(rows) - 0.3)
-        ax.set_xticks(range(len(rows)), [NAMES[r].replace("-", "-\n") for r in rows], fontsize=11, rotation=25)
-        ax.set_title(name, fontsize=14)
+    for ax, (panel, settings) in zip(axes, panels.items()):
+        told = []
+        for k, (row, name) in enumerate(names.items()):
+            color, marker, line = styles[name]
+            found = [list(stats.values(study, s, row, key).values()) for s in settings.values()]
+            at = np.arange(len(settings)) + 0.45 * ((k + 0.5) / len(rows) - 0.5)
+            means = [statistics.fmean(v) for v in found]
+            bars = np.abs(np.transpose([interval(v) for v in found]) - means)
+            for x, v in zip(at, found):
+                ax.scatter([x] * len(v), v, s=12, color=color, alpha=0.35, linewidths=0)
+            look = dict(color=color, marker=marker, linestyle=line, markersize=8, capsize=4, linewidth=2)
+            ax.errorbar(at, means, bars, label=name, **look)
+            told.append(f"{name} {', '.join(f'{m:.3f} at {x}' for x, m in zip(settings, means))}")
+        first = next(iter(settings.values()))
+        if key == "accuracy" and (every := stats.values(study, first, "every label")):
+            top = statistics.fmean(every.values())
+            ax.axhline(top, color="black", linestyle=":", linewidth=1.5)
+            ax.annotate(f"every label: {top:.3f}", (-0.2, top), va="bottom", fontsize=11)
+            ax.set_ylim(top=top + 0.06 * (top - ax.get_ylim()[0]))
+        ax.set_xticks(range(len(settings)), map(str, settings), fontsize=12)
+        ax.set_xlabel(xlabel, fontsize=12)
+        ax.set_title(panel, fontsize=14)
         ax.grid(axis="y", alpha=0.3)
-        parts.append(f"{name}: " + ", ".join(f"{NAMES[r]} {statistics.fmean(v):.3f}" for r, v in rows.items()))
-    axes[0].set_ylabel(f"test accuracy ({len(results['seeds'])} seeds, 95 % interval of the mean)", fontsize=12)
-    return figure, f"Mean test accuracy over {len(results['seeds'])} seeds. {'; '.join(parts)}."
+        parts.append(f"{panel}: {'; '.join(told)}")
+    label = NAMED[key.split("/")[-1]]
+    axes[0].set_ylabel(f"{label}\n(95 % interval of the mean)", fontsize=12)
+    axes[0].legend(fontsize=11)
+    figure.suptitle(title, fontsize=15)
+    seeds = f"{len(study['seeds'])} seeds"
+    return figure, f"{label[0].upper()}{label[1:]}, mean of {seeds}, over {xlabel}. {'. '.join(parts)}."
+
+
+def families_figure(study: dict, questions: Sequence[str], title: str = "", key: str = "accuracy") -> tuple[Figure, str]:
+    """Planned comparisons of a study, one panel per question; coloured where they are decided after correction."""
+    panels: dict[str, dict[str, list[float]]] = {}
+    decided: dict[str, dict[str, int]] = {}
+    for question in questions:
+        comparisons = family(study, question, key)
+        several = len({(c.row, c.other) for c in comparisons}) > 1
+        for c in comparisons:
+            panel = f"{question}, {c.setting}" if several else question
+            row = f"{NAMES.get(c.row, c.row)} - {NAMES.get(c.other, c.other)}" if several else c.setting
+            panels.setdefault(panel, {})[row] = c.differences
+            decided.setdefault(panel, {})[row] = c.sign
+    return differences_figure(panels, f"paired difference, {NAMED[key.split('/')[-1]]}", title, decided)
 
 
 # --- what happens inside ---------------------------------------------------------------------------------------------
@@ -196,7 +225,8 @@ NAMED = {
     "drift_W": "drift of W per step (relative)",
     "drift_W_bar": "drift of averaged W per step (relative)",
 }
-LINES = {"supervised": ":", "fixmatch": "-", "grad_relu": "-.", "avg_clustering": (0, (3, 1, 1, 1)), "layermatch": "--"}
+LINES = {"supervised": ":", "fixmatch": "-", "grad_relu": "-.", "avg_clustering": (0, (3, 1, 1, 1)), "layermatch": "--",
+         "freematch": (0, (5, 1))}  # fmt: skip
 OTHERS = [
     ("#0072B2", "D", "-"),
     ("#D55E00", "o", "-"),
@@ -373,22 +403,33 @@ def over_training(
     return figure, f"At the last step, mean of {_seeds(tables)}. {'; '.join(parts)}."
 
 
+def _alike(panels: dict[str, dict]) -> bool:
+    """Do all panels have the same rows?"""
+    return len({tuple(rows) for rows in panels.values()}) == 1
+
+
 def differences_figure(
     differences: dict[str, dict[str, Sequence[float]]],
     label: str = "paired difference in test accuracy",
     title: str = "",
+    decided: dict[str, dict[str, int]] | None = None,
 ) -> tuple[Figure, str]:
-    """Paired differences with 95 % intervals, every seed a point: {panel: {row: one difference per seed}}."""
+    """Paired differences with 95 % intervals, every seed a point: {panel: {row: one difference per seed}}.
+
+    Colour and marker tell +1 and -1 in `decided` from 0; by default what lies on one side of 0 with its whole interval.
+    """
     tallest = max(len(rows) for rows in differences.values())
-    figure = Figure(figsize=(6.4 * len(differences) + 0.5, 0.5 * tallest + 1.9), layout="constrained")
+    longest = max(len(row) for rows in differences.values() for row in rows)
+    width = 5.6 * len(differences) + 0.09 * longest * (1 if _alike(differences) else len(differences))
+    figure = Figure(figsize=(width, 0.5 * tallest + 1.9), layout="constrained")
     axes = figure.subplots(1, len(differences), squeeze=False, sharex=True)[0]
     parts = []
     for ax, (panel, rows) in zip(axes, differences.items()):
         told = []
         for i, (row, values) in enumerate(rows.items()):
             mean, (low, high) = statistics.fmean(values), interval(values)
-            color = "#0072B2" if low > 0 else "#D55E00" if high < 0 else "#555555"
-            marker = "D" if low > 0 else "v" if high < 0 else "o"
+            sign = (low > 0) - (high < 0) if decided is None else decided[panel][row]
+            color, marker = {1: ("#0072B2", "D"), -1: ("#D55E00", "v"), 0: ("#555555", "o")}[sign]
             ax.scatter(values, [i + 0.22] * len(values), s=16, color=color, alpha=0.5)
             ax.errorbar(
                 mean,
@@ -402,8 +443,7 @@ def differences_figure(
             )
             told.append(f"{row} {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
         ax.axvline(0, color="black", linewidth=1.4)
-        repeated = ax is not axes[0] and list(rows) == list(next(iter(differences.values())))
-        ax.set_yticks(range(len(rows)), [] if repeated else list(rows), fontsize=12)
+        ax.set_yticks(range(len(rows)), [] if ax is not axes[0] and _alike(differences) else list(rows), fontsize=12)
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_xlabel(label, fontsize=12)
         ax.set_title(panel, fontsize=14)

@@ -132,9 +132,13 @@ class Comparison:
 
 
 def values(study: dict, setting: str, row: str, key: str = "accuracy") -> dict[int, float]:
-    """{seed: value} of one row; seeds without a value are left out."""
-    found = {r["seed"]: r[key] for r in study["runs"] if (r["setting"], r["row"]) == (setting, row)}
-    return {seed: v for seed, v in found.items() if v is not None}
+    """{seed: value} of one row, without seeds that have none. A key may lead inside: "late_benefit/classifier/alignment"."""
+
+    def look(found, names: list[str]):
+        return look(found.get(names[0]), names[1:]) if names and found is not None else found
+
+    mine = {r["seed"]: look(r, key.split("/")) for r in study["runs"] if (r["setting"], r["row"]) == (setting, row)}
+    return {seed: v for seed, v in mine.items() if v is not None}
 
 
 def differences(study: dict, setting: str, row: str, other: str, key: str = "accuracy") -> list[float]:
@@ -158,6 +162,16 @@ def family(study: dict, question: str, key: str = "accuracy") -> list[Comparison
     found = [differences(study, *comparison, key) for comparison in planned]
     p = [p_value(d) for d in found]
     return [Comparison(*c, d, one, corrected) for c, d, one, corrected in zip(planned, found, p, holm(p))]
+
+
+def outcome(comparisons: Sequence[Comparison]) -> str:
+    """Where a family of comparisons is decided after correction, in words: "above 0 in 1 of 8 (digits, 10 labels), ..."."""
+    parts = []
+    for sign, name in ((1, "above 0"), (-1, "below 0")):
+        if where := [c.setting for c in comparisons if c.sign == sign]:
+            parts.append(f"{name} in {len(where)} of {len(comparisons)} ({'; '.join(dict.fromkeys(where))})")
+    undecided = sum(c.sign == 0 for c in comparisons)
+    return ", ".join([*parts, f"undecided in {undecided} of {len(comparisons)}"] if undecided else parts)
 
 
 def comparison_table(study: dict, question: str, key: str = "accuracy") -> pd.DataFrame:
