@@ -3,14 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo lab classroom test test-fast study evidence recordings figures notebooks bench lint clean
+.PHONY: help install demo lab classroom test test-fast studies evidence recordings figures notebooks bench lint clean
 
 help:
 	@echo "make demo       train three methods, print two tables, draw a figure (about a minute)"
 	@echo "make lab        open JupyterLab in notebooks/"
 	@echo "make classroom  the interactive labs as a page for a projector"
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
-	@echo "make study      the comparison on fresh seeds behind the README (about 15 minutes)"
+	@echo "make studies    the studies behind the README and notebook 08 (about two hours, goes on where it was stopped)"
 	@echo "make evidence   the longer runs behind notebooks 01, 03, 04 and 05 (about 50 minutes)"
 	@echo "make recordings record the runs that come with the package (about two minutes)"
 	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes)"
@@ -46,8 +46,8 @@ test: install
 test-fast: install
 	$(BIN)/python -m pytest -m "not slow"
 
-study: install
-	$(BIN)/python benchmarks/study.py
+studies: install
+	for study in two_by_two partner depth noise sensitivity; do $(BIN)/python benchmarks/studies.py $$study || exit 1; done
 
 evidence: install
 	$(BIN)/python benchmarks/evidence.py

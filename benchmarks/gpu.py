@@ -1,14 +1,15 @@
-"""Everything that wants one GPU, in stages. The last three go on where they were stopped, run by run.
+"""Everything that wants one GPU, in stages. The last two go on where they were stopped, run by run.
 
     python benchmarks/gpu.py check        float32 gradients against the CPU, no waiting inside a step, bf16; a profile of the step
     python benchmarks/gpu.py speed        benchmarks/cifar.py --device cuda
     python benchmarks/gpu.py recipe       choose among candidates on validation samples, never on the test images
     python benchmarks/gpu.py record       the recorded runs: four methods with 40 and 250 labels, preset classroom_gpu_short
-    python benchmarks/gpu.py classroom    the preset classroom_gpu with 40 and 250 labels, every seed
+
+The preset classroom_gpu with 40 and 250 labels and every seed is a study: `python benchmarks/studies.py cifar10`.
 
 Needs CIFAR-10 in the cache folder (`layermatch-lite doctor` says where). Results go to --out (default: benchmarks/results/, and
 recordings beside those that come with the package), after every single run. Seeds, written down before any run: 100 and 101 for
-recipes, 0 for recordings, 3000 to 3002 for the classroom runs. `--quick --device cpu` goes through what runs without a GPU,
+recipes, 0 for recordings. `--quick --device cpu` goes through what runs without a GPU,
 uncompiled and in small, in a minute.
 """
 
@@ -39,7 +40,7 @@ CANDIDATES = {
     "tau 0.8": dict(threshold=0.8),
     "lr 0.1": dict(lr=0.1),
 }
-RECIPE_SEEDS, RECORDED_SEED, CLASSROOM_SEEDS = (100, 101), 0, (3000, 3001, 3002)
+RECIPE_SEEDS, RECORDED_SEED = (100, 101), 0
 
 
 def settings(preset: str, args, **changes) -> TrainConfig:
@@ -171,21 +172,7 @@ def recordings(args) -> dict:
     return found
 
 
-def classroom(args) -> dict:
-    found = args.before
-    for seed in CLASSROOM_SEEDS:
-        for num_labels in LABELS:
-            for method in ("fixmatch", "layermatch"):
-                key = f"{method}, {num_labels} labels, seed {seed}"
-                if key not in found:
-                    config = settings("classroom_gpu", args, method=method, num_labels=num_labels, seed=seed)
-                    run = whole(train(config, args.data(num_labels, seed=seed), progress=True))
-                    found[key] = {"accuracy": run.accuracy, "median of the last 20": run.median_accuracy, "seconds": run.seconds}
-                    args.keep(found)
-    return found
-
-
-STAGES = {"check": check, "speed": speed, "recipe": recipe, "record": recordings, "classroom": classroom}
+STAGES = {"check": check, "speed": speed, "recipe": recipe, "record": recordings}
 
 
 def main() -> None:

@@ -205,6 +205,31 @@ def families_figure(study: dict, questions: Sequence[str], title: str = "", key:
     return differences_figure(panels, f"paired difference, {NAMED[key.split('/')[-1]]}", title, decided)
 
 
+def resampling_figure(
+    differences: Sequence[float], means: np.ndarray, widened: Sequence[float], plain: Sequence[float]
+) -> tuple[Figure, str]:
+    """What a bootstrap interval is: means of resamples of these differences, and two intervals (low, high) read off them."""
+    figure = Figure(figsize=(9.5, 4.4), layout="constrained")
+    ax = figure.subplots()
+    heights, *_ = ax.hist(means, bins=60, color="#56B4E9")
+    top = max(heights)
+    ax.scatter(differences, [-0.06 * top] * len(differences), color="black", s=45, marker="|", linewidths=2, label="the seeds")
+    for (low, high), height, color, style, name in (
+        (plain, 1.08, "#777777", ":", "plain percentiles"),
+        (widened, 1.2, "#0072B2", "-", "widened for few seeds"),
+    ):
+        ax.plot([low, high], [height * top] * 2, color=color, linestyle=style, linewidth=3, marker="|", markersize=16, label=name)
+    ax.axvline(0, color="black", linewidth=1.4)
+    ax.set_xlabel("mean of the paired differences in test accuracy", fontsize=12)
+    ax.set_ylabel("resamples", fontsize=12)
+    ax.legend(fontsize=11, loc="upper right")
+    told = lambda bounds: f"[{bounds[0]:+.3f}, {bounds[1]:+.3f}]"
+    return figure, (
+        f"{len(means)} means of resamples of {len(differences)} differences, around {np.mean(differences):+.3f}. 95 % interval "
+        f"from plain percentiles {told(plain)}, widened for few seeds {told(widened)}."
+    )
+
+
 # --- what happens inside ---------------------------------------------------------------------------------------------
 
 NAMED = {

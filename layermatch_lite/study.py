@@ -178,6 +178,11 @@ def load(path: str | PathLike) -> dict:
         "environment": dict,
         "runs": list,
     }
+    told = ("setting", "row", "seed", "accuracy", "median_of_last_20")
+    if isinstance(content.get("runs"), list):
+        for n, r in enumerate(content["runs"]):
+            if not isinstance(r, dict) or (lacking := [key for key in told if key not in r]):
+                raise InputError(f"{path}: run {n} has no {lacking[0] if isinstance(r, dict) else 'content'!r}; use another copy.")
     for key, kind in needed.items():
         if not isinstance(content.get(key), kind):
             raise InputError(

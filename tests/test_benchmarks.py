@@ -96,4 +96,3 @@ def test_what_the_stages_for_a_gpu_do_without_one(tmp_path, monkeypatch, g):
     assert len(stage("record")["found"]) == 8
     r = Recording.load(out / "cifar10_40_layermatch.npz")
     assert r.config.model == "wrn-10-1" and r.data_name == "cifar10 (image files)" and r.prints is not None
-    assert len(stage("classroom")["found"]) == 12

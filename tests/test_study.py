@@ -1,0 +1,201 @@
+"""Studies: resumed without repeating, kept whole, and refused where plan and file do not belong together."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import studies
+
+from layermatch_lite import InputError, TrainConfig, study
+from layermatch_lite.study import Study, carry_out, load
+
+TINY = TrainConfig(dataset="two_moons", num_labels=4, batch_size=8, mu=2, steps=8, log_every=2, device="cpu")
+
+
+def tiny(seeds=(0, 1), **changes) -> Study:
+    rows = {m: replace(TINY, method=m, **changes) for m in ("supervised", "fixmatch")}
+    also = {"supervised": rows["supervised"], "layermatch": replace(TINY, method="layermatch", probe_every=4)}
+    return Study("tiny", "?", seeds, {"A": rows, "B": also}, {"which?": [("A", "fixmatch", "supervised")]})
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Every config that is really trained, and a way to stop after some; in this process, which is quicker."""
+    seen, limit = [], [None]
+
+    def run_all(configs, *, each, **_):
+        from layermatch_lite.compare import Outcome
+        from layermatch_lite.training import train
+
+        for i, config in enumerate(configs):
+            if limit[0] is not None and len(seen) >= limit[0]:
+                raise KeyboardInterrupt
+            run = train(config)
+            seen.append(config)
+            each(i, Outcome(config, run.history, run.seconds, run.environment))
+
+    monkeypatch.setattr(study, "run_all", run_all)
+    return seen, limit
+
+
+def test_a_study_trains_its_plan_and_no_run_twice(tmp_path, trained):
+    content = carry_out(tiny(), tmp_path / "s.json")
+    seen, _ = trained
+    assert len(seen) == 6, "the supervised runs of both settings are the same"
+    assert [(r["setting"], r["row"], r["seed"]) for r in content["runs"]] == [
+        (s, row, seed) for seed in (0, 1) for s, row in (("A", "supervised"), ("A", "fixmatch"), ("B", "supervised"), ("B", "layermatch"))
+    ]  # fmt: skip
+    found = {(r["setting"], r["row"], r["seed"]): r for r in load(tmp_path / "s.json")["runs"]}
+    a, b = (dict(found[s, "supervised", 1]) for s in "AB")
+    assert a.pop("setting") != b.pop("setting") and a == b
+    assert set(found["B", "layermatch", 0]["late_benefit"]) == {"fc 1", "fc 2", "classifier"}
+    assert found["A", "fixmatch", 0]["mask_rate"] is not None and "late_benefit" not in found["A", "fixmatch", 0]
+
+
+def test_a_stopped_study_goes_on_without_repeating(tmp_path, trained):
+    whole = carry_out(tiny(), tmp_path / "whole.json")["runs"]
+    seen, limit = trained
+    seen.clear()
+    limit[0] = 2
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(tiny(), tmp_path / "s.json")
+    assert len(load(tmp_path / "s.json")["runs"]) == 3, "two runs, one of them in two settings"
+    limit[0] = None
+    resumed = carry_out(tiny(), tmp_path / "s.json")["runs"]
+    assert len(seen) == 6 == len(set(map(str, seen)))
+    strip = lambda runs: [{k: v for k, v in r.items() if k != "seconds"} for r in json.loads(json.dumps(runs))]
+    rounded = [study._rounded(r) for r in strip(whole)]
+    assert [study._rounded(r) for r in strip(resumed)] == rounded
+    seen.clear()
+    carry_out(tiny(), tmp_path / "s.json")
+    assert not seen
+
+
+def test_runs_of_another_study_are_taken_over(tmp_path, trained):
+    carry_out(tiny(), tmp_path / "a.json")
+    seen, _ = trained
+    seen.clear()
+    other = Study("other", "?", (1, 2), {"C": {"m": replace(TINY, method="fixmatch", seed=77)}}, {})
+    content = carry_out(other, tmp_path / "b.json", others=[tmp_path / "a.json", tmp_path / "nothing.json"])
+    assert [c.seed for c in seen] == [2]
+    mine = {r["seed"]: r for r in content["runs"]}
+    (theirs,) = [r for r in load(tmp_path / "a.json")["runs"] if (r["row"], r["seed"]) == ("fixmatch", 1)]
+    assert mine[1]["accuracy"] == theirs["accuracy"] and mine[1]["setting"] == "C"
+
+
+def test_runs_made_under_another_torch_are_not_taken_over(tmp_path, trained):
+    content = carry_out(tiny(), tmp_path / "a.json")
+    content["environment"]["torch"] = "1.0"
+    (tmp_path / "a.json").write_bytes(study.as_json(content))
+    seen, _ = trained
+    seen.clear()
+    carry_out(replace(tiny(), name="again"), tmp_path / "b.json", others=[tmp_path / "a.json"])
+    assert len(seen) == 6
+    with pytest.warns(UserWarning, match="begun under torch 1.0"):
+        carry_out(tiny(), tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "other, named",
+    [
+        (tiny(threshold=0.5), r"threshold=0.8 in 'A', 'supervised', not 0.5"),
+        (tiny(seeds=(0, 1, 2)), r"seeds \[0, 1\], not \[0, 1, 2\]"),
+        (replace(tiny(), name="mine"), "name 'tiny', not 'mine'"),
+        (replace(tiny(), families={}), "other comparisons"),
+        (Study("tiny", "?", (0, 1), {"A": tiny().plan["A"]}, {}), "another row 'supervised' in 'B'"),
+    ],
+    ids=["settings", "seeds", "name", "families", "rows"],
+)
+def test_a_file_of_another_plan_is_refused_and_left_alone(tmp_path, trained, other, named):
+    carry_out(tiny(), tmp_path / "s.json")
+    before = (tmp_path / "s.json").read_bytes()
+    with pytest.raises(InputError, match=f"s.json holds a study with {named}; move it away"):
+        carry_out(other, tmp_path / "s.json")
+    assert (tmp_path / "s.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "spoil, named",
+    [
+        (lambda c: c | {"version": 99}, "format version 99, this package reads 1"),
+        (lambda c: c | {"format": "a recipe"}, "is not a study of layermatch_lite"),
+        (lambda c: {k: v for k, v in c.items() if k != "plan"}, "has no 'plan'"),
+        (lambda c: c | {"runs": [{"setting": "A"}]}, "run 0 has no 'row'"),
+        (lambda c: c | {"runs": [3]}, "run 0 has no 'content'"),
+        (lambda c: [], "is not a study"),
+    ],
+)
+def test_files_that_are_no_such_study(tmp_path, trained, spoil, named):
+    content = carry_out(tiny(), tmp_path / "s.json")
+    (tmp_path / "bad.json").write_text(json.dumps(spoil(content)))
+    with pytest.raises(InputError, match=named):
+        load(tmp_path / "bad.json")
+
+
+def test_a_file_that_is_no_json_and_one_that_is_not_there(tmp_path):
+    (tmp_path / "s.json").write_text("not {json")
+    with pytest.raises(InputError, match="cannot be read as a study"):
+        load(tmp_path / "s.json")
+    with pytest.raises(InputError, match="does not exist"):
+        load(tmp_path / "nothing.json")
+
+
+def test_a_comparison_of_rows_that_are_not_trained():
+    with pytest.raises(InputError, match="'which' compares 'b' in 's', which the plan does not train"):
+        Study("x", "?", (0,), {"s": {"a": TINY}}, {"which": [("s", "a", "b")]})
+
+
+@pytest.mark.slow
+def test_a_study_in_worker_processes(tmp_path):
+    content = carry_out(tiny(), tmp_path / "s.json", workers=2, progress=False)
+    assert len(content["runs"]) == 8 and content == load(tmp_path / "s.json") | {"runs": content["runs"]}
+
+
+# --- the studies of benchmarks/ --------------------------------------------------------------------------------------
+
+
+def test_an_unknown_study_is_named(capsys):
+    assert studies.main(["nois"]) == 1
+    assert "study='nois' is unknown; choose from two_by_two" in (told := capsys.readouterr().err) and "'noise'?" in told
+
+
+@pytest.mark.skipif(studies.TrainConfig and __import__("torch").cuda.is_available(), reason="there is a GPU")
+def test_the_study_of_cifar10_wants_a_gpu(tmp_path, capsys):
+    assert studies.main(["cifar10", "--out", str(tmp_path / "x.json")]) == 1
+    assert "device='cuda' is not available here" in capsys.readouterr().err and not (tmp_path / "x.json").exists()
+
+
+def test_the_study_of_cifar10_has_the_rows_and_seeds_it_needs():
+    plan = studies.cifar10().described()
+    assert len(plan["seeds"]) >= 3 and list(plan["plan"]) == ["cifar10, 40 labels", "cifar10, 250 labels"]
+    for rows in plan["plan"].values():
+        assert {"every label", "supervised", "fixmatch", "layermatch", "freematch"} <= set(rows)
+
+
+@pytest.mark.parametrize("name", ["two_by_two", "partner", "noise", "depth", "sensitivity"])
+def test_the_recorded_studies_are_whole_and_belong_to_their_plans(name):
+    recorded = load(studies.RESULTS / f"study_{name}.json")
+    plan = studies.STUDIES[name]()
+    assert study._difference(recorded, plan.described() | {"name": name}) == ""
+    assert [(r["setting"], r["row"], r["seed"]) for r in recorded["runs"]] == [
+        (s, row, c.seed) for s, row, c in plan.jobs()
+    ]
+    assert len(recorded["seeds"]) >= 10 and not set(recorded["seeds"]) & set(studies.RECIPES["seeds"])
+    first = next(iter(recorded["plan"].values()))
+    assert {"every label", "supervised", "fixmatch", "layermatch"} <= set(first)
+
+
+@pytest.mark.slow
+def test_a_recorded_run_comes_out_again():
+    """To the digits it was recorded with; another version of torch or another machine may differ."""
+    recorded = load(studies.RESULTS / "study_two_by_two.json")
+    setting, row, config = next(j for j in studies.two_by_two().jobs() if j[:2] == ("digits, 10 labels", "layermatch"))
+    import torch
+
+    if recorded["environment"]["torch"] != torch.__version__:
+        pytest.skip("recorded under another version of torch")
+    from layermatch_lite.compare import run_all
+
+    (outcome,) = run_all([config], progress=False)
+    found = next(r for r in recorded["runs"] if (r["setting"], r["row"], r["seed"]) == (setting, row, config.seed))
+    assert abs(outcome.accuracy - found["accuracy"]) < 0.02
