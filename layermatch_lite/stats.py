@@ -55,11 +55,12 @@ def effect_size(differences: Sequence[float]) -> float:
 
     0 where all are 0; infinite where all are equal and not 0.
     """
-    n, mean = len(differences), statistics.fmean(differences)
+    n = len(differences)
     if n < 2:
         raise InputError(
             f"{n} difference{'s' * (n != 1)} can have no effect size; give the results of at least two seeds."
         )
+    mean = statistics.fmean(differences)
     if mean == 0 or spread(differences) == 0:
         return float(np.sign(mean) * np.inf) if mean else 0.0
     return mean / spread(differences) * (1 - 3 / (4 * n - 5))

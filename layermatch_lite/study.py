@@ -178,16 +178,15 @@ def load(path: str | PathLike) -> dict:
         "environment": dict,
         "runs": list,
     }
-    told = ("setting", "row", "seed", "accuracy", "median_of_last_20")
-    if isinstance(content.get("runs"), list):
-        for n, r in enumerate(content["runs"]):
-            if not isinstance(r, dict) or (lacking := [key for key in told if key not in r]):
-                raise InputError(f"{path}: run {n} has no {lacking[0] if isinstance(r, dict) else 'content'!r}; use another copy.")
     for key, kind in needed.items():
         if not isinstance(content.get(key), kind):
             raise InputError(
                 f"{path} has no {key!r}; the file is incomplete, use another copy or carry out the study anew."
             )
+    for n, r in enumerate(content["runs"]):
+        for key in ("setting", "row", "seed", "accuracy", "median_of_last_20"):
+            if not isinstance(r, dict) or key not in r:
+                raise InputError(f"{path}: run {n} has no {key!r}; use another copy or carry out the study anew.")
     return content
 
 
@@ -236,6 +235,7 @@ def _difference(found: dict, wanted: dict) -> str:
                 return f"{'another' if row in theirs else 'no'} row {row!r} in {setting!r}"
             a, b = ({**content["defaults"], **content["plan"][setting][row]} for content in (found, wanted))
             for name in b:
-                if a.get(name, wanted["defaults"][name]) != b[name]:
+                a.setdefault(name, wanted["defaults"][name])  # a setting that came later
+                if a[name] != b[name]:
                     return f"{name}={a[name]!r} in {setting!r}, {row!r}, not {b[name]!r}"
     return "" if found["families"] == wanted["families"] else "other comparisons"

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import studies
+import torch
 
 from layermatch_lite import InputError, TrainConfig, study
 from layermatch_lite.study import Study, carry_out, load
@@ -42,9 +43,9 @@ def test_a_study_trains_its_plan_and_no_run_twice(tmp_path, trained):
     content = carry_out(tiny(), tmp_path / "s.json")
     seen, _ = trained
     assert len(seen) == 6, "the supervised runs of both settings are the same"
-    assert [(r["setting"], r["row"], r["seed"]) for r in content["runs"]] == [
-        (s, row, seed) for seed in (0, 1) for s, row in (("A", "supervised"), ("A", "fixmatch"), ("B", "supervised"), ("B", "layermatch"))
-    ]  # fmt: skip
+    rows = [("A", "supervised"), ("A", "fixmatch"), ("B", "supervised"), ("B", "layermatch")]
+    order = [(r["setting"], r["row"], r["seed"]) for r in content["runs"]]
+    assert order == [(*row, seed) for seed in (0, 1) for row in rows], "whole seeds, one after the other"
     found = {(r["setting"], r["row"], r["seed"]): r for r in load(tmp_path / "s.json")["runs"]}
     a, b = (dict(found[s, "supervised", 1]) for s in "AB")
     assert a.pop("setting") != b.pop("setting") and a == b
@@ -121,7 +122,7 @@ def test_a_file_of_another_plan_is_refused_and_left_alone(tmp_path, trained, oth
         (lambda c: c | {"format": "a recipe"}, "is not a study of layermatch_lite"),
         (lambda c: {k: v for k, v in c.items() if k != "plan"}, "has no 'plan'"),
         (lambda c: c | {"runs": [{"setting": "A"}]}, "run 0 has no 'row'"),
-        (lambda c: c | {"runs": [3]}, "run 0 has no 'content'"),
+        (lambda c: c | {"runs": [3]}, "run 0 has no 'setting'"),
         (lambda c: [], "is not a study"),
     ],
 )
@@ -159,7 +160,7 @@ def test_an_unknown_study_is_named(capsys):
     assert "study='nois' is unknown; choose from two_by_two" in (told := capsys.readouterr().err) and "'noise'?" in told
 
 
-@pytest.mark.skipif(studies.TrainConfig and __import__("torch").cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_the_study_of_cifar10_wants_a_gpu(tmp_path, capsys):
     assert studies.main(["cifar10", "--out", str(tmp_path / "x.json")]) == 1
     assert "device='cuda' is not available here" in capsys.readouterr().err and not (tmp_path / "x.json").exists()
@@ -190,8 +191,6 @@ def test_a_recorded_run_comes_out_again():
     """To the digits it was recorded with; another version of torch or another machine may differ."""
     recorded = load(studies.RESULTS / "study_two_by_two.json")
     setting, row, config = next(j for j in studies.two_by_two().jobs() if j[:2] == ("digits, 10 labels", "layermatch"))
-    import torch
-
     if recorded["environment"]["torch"] != torch.__version__:
         pytest.skip("recorded under another version of torch")
     from layermatch_lite.compare import run_all
