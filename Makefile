@@ -47,7 +47,7 @@ test-fast: install
 	$(BIN)/python -m pytest -m "not slow"
 
 studies: install
-	for study in two_by_two partner depth noise sensitivity; do $(BIN)/python benchmarks/studies.py $$study || exit 1; done
+	for study in two_by_two partner depth noise sensitivity low_threshold; do $(BIN)/python benchmarks/studies.py $$study || exit 1; done
 
 evidence: install
 	$(BIN)/python benchmarks/evidence.py

@@ -36,13 +36,18 @@ CANDIDATES = {
     "tau 0.8, all labelled views strong": dict(threshold=0.8, strong_labelled=1.0, lr=0.03),
     "tau 0.8, lr 0.1": dict(threshold=0.8, strong_labelled=0.5, lr=0.1),
 }
-# The published momentum of 0.999 needs thousands of steps to leave 1/C; the weight is 0.001 in the authors' CIFAR-10 recipe.
-FREEMATCH = {
-    f"lambda {m}, w_f {w}": dict(method="freematch", threshold_momentum=m, fairness=w)
-    for m in (0.9, 0.99, 0.999)
-    for w in (0.001, 0.01)
+OWN = {
+    # The published momentum of 0.999 needs thousands of steps to leave 1/C; the weight is 0.001 in the authors' CIFAR-10 recipe.
+    "freematch": {
+        f"lambda {m}, w_f {w}": dict(method="freematch", threshold_momentum=m, fairness=w)
+        for m in (0.9, 0.99, 0.999)
+        for w in (0.001, 0.01)
+    },
+    "classifier_weight": {f"weight {w}": dict(method="fixmatch", classifier_weight=w) for w in (0.1, 0.3)},
+    # Added when FreeMatch, whose thresholds sink far lower, had won: would FixMatch's tau have had to be lower, too?
+    "tau of fixmatch": {f"tau {t}": dict(method="fixmatch", threshold=t) for t in (0.3, 0.5, 0.65, 0.8)},
+    "tau of layermatch": {f"tau {t}": dict(method="layermatch", threshold=t) for t in (0.3, 0.5, 0.65, 0.8)},
 }
-CLASSIFIER_WEIGHT = {f"weight {w}": dict(method="fixmatch", classifier_weight=w) for w in (0.1, 0.3)}
 
 
 def val_accuracy(outcome) -> float:
@@ -133,7 +138,7 @@ def main() -> None:
             keep()
     found["matched_threshold"] = {setting: matched_threshold(rates) for setting, rates in found["mask_rates"].items()}
     keep()
-    for name, candidates in (("freematch", FREEMATCH), ("classifier_weight", CLASSIFIER_WEIGHT)):
+    for name, candidates in OWN.items():
         part = found.setdefault(name, {"rows": []})
         for setting in SETTINGS:
             for candidate, changes in candidates.items():
@@ -145,10 +150,10 @@ def main() -> None:
     for r in found["rows"]:
         scores = (f"{m} {statistics.fmean(r[m]):.3f} ± {spread(r[m]):.3f}" for m in ("supervised", "fixmatch"))
         print(f"{r['setting']:20s} {r['candidate']:36s}", "  ".join(scores))
-    for name in ("freematch", "classifier_weight"):
+    for name in OWN:
         for r in found[name]["rows"]:
             print(f"{r['setting']:20s} {r['candidate']:36s} {statistics.fmean(r['accuracy']):.3f} ± {spread(r['accuracy']):.3f}")
-    print("chosen:", found["chosen"], found["freematch"]["chosen"], found["classifier_weight"]["chosen"])
+    print("chosen:", found["chosen"], *(f"\n{name}: {found[name]['chosen']}" for name in OWN))
     print("thresholds at equal mask rate:", found["matched_threshold"])
 
 

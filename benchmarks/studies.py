@@ -5,13 +5,14 @@
     python benchmarks/studies.py noise          wrong pseudo-labels on purpose: kinds and rates
     python benchmarks/studies.py depth          where along the depth is the pseudo-label gradient best cut?
     python benchmarks/studies.py sensitivity    tau, mu, lambda_u and m
+    python benchmarks/studies.py low_threshold  FixMatch and LayerMatch at their own best tau: planned after the others
     python benchmarks/studies.py cifar10        the preset classroom_gpu with 40 and 250 labels: needs a GPU and CIFAR-10
 
 Each goes on where it was stopped, uses every core, and takes over runs that another study has done already. On two cores none
-of the first five takes more than forty minutes. `--show` prints the recorded results, `--plan` what would be trained.
+of the first six takes more than forty minutes. `--show` prints the recorded results, `--plan` what would be trained.
 
 Recipes were chosen on validation samples (benchmarks/recipes.py, seeds 100 to 103). These seeds are fresh: no run with them
-preceded the plans below. The full protocol, 2^20 steps, is a run of its own:
+preceded the plans below, but for low_threshold: it answers a question that FreeMatch's success raised. The full protocol, 2^20 steps, is a run of its own:
 
     layermatch-lite train --preset paper --method layermatch --num-labels 40 --seed 0
 """
@@ -157,6 +158,24 @@ def sensitivity() -> Study:
     return Study("sensitivity", "Does the answer depend on tau, mu, lambda_u or m?", SEEDS, plan, families)
 
 
+def low_threshold() -> Study:
+    """Did FreeMatch only have the better threshold? tau chosen anew on validation samples, for each of the two methods."""
+    plan = {}
+    for setting in ("mnist1d, 10 labels", "mnist1d, 40 labels", "digits, 10 labels", "digits, 40 labels"):
+        tau = {m: RECIPES[f"tau of {m}"]["chosen"][EMBEDDED[setting]["dataset"]] for m in ("fixmatch", "layermatch")}
+        chosen = {m: float(name.removeprefix("tau ")) for m, name in tau.items()}
+        plan[setting] = references(setting) | {
+            "freematch": preset(setting, method="freematch"),
+            **{f"{m}, own tau": preset(setting, method=m, threshold=t) for m, t in chosen.items()},
+        }
+    families = {
+        "FreeMatch against FixMatch at its own tau": everywhere(plan, "freematch", "fixmatch, own tau"),
+        "LayerMatch against FixMatch, each at its own tau": everywhere(plan, "layermatch, own tau", "fixmatch, own tau"),
+        "FixMatch at its own tau against the recipe's": everywhere(plan, "fixmatch, own tau", "fixmatch"),
+    }
+    return Study("low_threshold", "Is it only a matter of tau?", SEEDS, plan, families)
+
+
 def cifar10(**changes) -> Study:
     def run(n: int, method: str, **more) -> TrainConfig:
         return TrainConfig.preset("classroom_gpu", num_labels=n, method=method, **more | changes)
@@ -176,7 +195,7 @@ def cifar10(**changes) -> Study:
     return Study("cifar10", "CIFAR-10 with a classroom's budget", (3000, 3001, 3002), plan, families)
 
 
-STUDIES = {f.__name__: f for f in (two_by_two, partner, noise, depth, sensitivity, cifar10)}
+STUDIES = {f.__name__: f for f in (two_by_two, partner, noise, depth, sensitivity, low_threshold, cifar10)}
 
 
 def main(arguments: list[str] | None = None) -> int:
