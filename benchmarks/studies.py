@@ -12,7 +12,8 @@ Each goes on where it was stopped, uses every core, and takes over runs that ano
 of the first six takes more than forty minutes. `--show` prints the recorded results, `--plan` what would be trained.
 
 Recipes were chosen on validation samples (benchmarks/recipes.py, seeds 100 to 103). These seeds are fresh: no run with them
-preceded the plans below, but for low_threshold: it answers a question that FreeMatch's success raised. The full protocol, 2^20 steps, is a run of its own:
+preceded the plans below, but for that of low_threshold, which answers a question that FreeMatch's success raised. The full
+protocol, 2^20 steps, is a run of its own:
 
     layermatch-lite train --preset paper --method layermatch --num-labels 40 --seed 0
 """
