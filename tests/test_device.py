@@ -57,13 +57,17 @@ class SameStream:
 @pytest.fixture
 def fake_cuda(monkeypatch):
     """CUDA tensors without numbers in them: whatever asks for one (a host synchronisation) or mixes devices raises."""
-    data, real_model = images(), run_module.build_model
+    data = images()
 
-    def on_cuda(*args, generator=None, **settings):
-        with torch.device("cuda"):
-            return real_model(*args, **settings)
+    def on_cuda(real):
+        def make(*args, generator=None, **settings):
+            with torch.device("cuda"):
+                return real(*args, **settings)
 
-    monkeypatch.setattr(run_module, "build_model", on_cuda)
+        return make
+
+    for name in ("build_model", "FreeMatch"):
+        monkeypatch.setattr(run_module, name, on_cuda(getattr(run_module, name)))
     monkeypatch.setattr(run_module, "generator", lambda *_: CudaGenerator())
     monkeypatch.setattr(training, "pick_device", lambda _: torch.device("cuda"))
     monkeypatch.setattr(training, "side_stream", SameStream)
@@ -121,6 +125,10 @@ def three_steps(data, **settings):
         dict(method="avg_clustering"),
         dict(method="avg_clustering", labels_from="centers"),
         dict(method="layermatch"),
+        dict(method="layermatch", rescale_centers=True),
+        dict(method="freematch"),
+        dict(method="freematch", grad_relu="gate", fairness=0.5),
+        dict(method="fixmatch", classifier_weight=0.3),
     ],
     ids=lambda s: ", ".join(map(str, s.values())),
 )
