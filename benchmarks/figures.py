@@ -16,6 +16,7 @@ from layermatch_lite.embedding import embed
 from layermatch_lite.labs.drawing import Look
 from layermatch_lite.labs.noise import NoiseBench, NoiseState
 from layermatch_lite.report import frame
+from layermatch_lite.study import load
 from layermatch_lite.system import write_atomically
 
 HERE = Path(__file__).resolve().parent
@@ -57,6 +58,21 @@ def two_by_two():
     return plots.two_by_two(t, "digits, 10 labels, during FixMatch (10 seeds)")
 
 
+BY_LABELS = {d: {k: f"{d}, {k} labels" for k in (10, 20, 40, 100)} for d in ("mnist1d", "digits")}
+
+
+def strategies():
+    rows = ("supervised", "fixmatch", "grad_relu", "avg_clustering", "layermatch")
+    study = load(HERE / "results" / "study_two_by_two.json")
+    return plots.study_figure(study, BY_LABELS, rows, title="LayerMatch's two strategies")
+
+
+def partner():
+    rows = ("fixmatch", "layermatch", "freematch", "freematch + layermatch")
+    study = load(HERE / "results" / "study_partner.json")
+    return plots.study_figure(study, BY_LABELS, rows, title="Which layers, and which samples")
+
+
 def depth():
     """The gate, then cuts that move down from the classifier, then single layers."""
     panels = {}
@@ -93,7 +109,8 @@ def maps():
 
 MAKE: dict[str, Callable] = {
     "views": lambda: plots.views_figure(load_data("mnist1d", 20)),
-    "study": lambda: plots.study_figure(results("study")),
+    "study": strategies,
+    "partner": partner,
     "gradient_arrows": arrows,
     "decision_regions": decisions,
     "benefit_over_training": over_training,

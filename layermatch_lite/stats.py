@@ -222,14 +222,18 @@ def row_table(study: dict, setting: str) -> pd.DataFrame:
     ).set_index("row")
 
 
-def tables(study: dict) -> str:
-    """Every table of a study as text in Markdown."""
-    parts = [f"**{study['question']}** ({study['name']}, {len(study['seeds'])} seeds)"]
+def comparison_tables(study: dict) -> str:
+    """A study's planned comparisons as text in Markdown."""
+    parts = [f"**{study['question']}** (`{study['name']}`, {len(study['seeds'])} seeds)"]
     for question in study["families"]:
         parts += [f"{question}:", markdown(comparison_table(study, question))]
-    for setting in study["plan"]:
-        parts += [f"{setting}:", markdown(row_table(study, setting))]
     return "\n\n".join(parts)
+
+
+def tables(study: dict) -> str:
+    """Every table of a study as text in Markdown: its comparisons, then its rows setting by setting."""
+    rows = [f"{setting}:\n\n{markdown(row_table(study, setting))}" for setting in study["plan"]]
+    return "\n\n".join([comparison_tables(study), *rows])
 
 
 def markdown(t: pd.DataFrame) -> str:
