@@ -41,6 +41,23 @@ def points():
     return run.model.eval(), data
 
 
+def small_study(shift=0.0):
+    """Two settings, six seeds, one comparison in each."""
+    runs = [
+        {"setting": f"d, {n} labels", "row": row, "seed": k, "accuracy": 0.5 + 0.01 * n + better + 0.01 * (k % 3)}
+        for n in (10, 20)
+        for row, better in (("fixmatch", 0.0), ("layermatch", 0.1 + shift), ("every label", 0.3))
+        for k in range(6)
+    ]
+    settings = ("d, 10 labels", "d, 20 labels")
+    return {"name": "small", "question": "?", "seeds": list(range(6)), "runs": runs,
+            "plan": {s: {"fixmatch": {}, "layermatch": {}} for s in settings},
+            "families": {"q": [[s, "layermatch", "fixmatch"] for s in settings]}}  # fmt: skip
+
+
+PANELS = {"d": {10: "d, 10 labels", 20: "d, 20 labels"}}
+
+
 def toy(turn=False):
     z, y, W = theory.toy(seed=1)
     return z, y, y.roll(1) if turn else (z @ W.T).argmax(1), W
@@ -70,6 +87,11 @@ def figures():
         "two_by_two": [plots.two_by_two(benefit_table(s)) for s in (0, 0.3)],
         "over_training": [plots.over_training({"a": training_table(s)}, ("accuracy", "nmi")) for s in (0, 0.3)],
         "differences": [plots.differences_figure({"p": {"row": [0.1 + s, 0.2, 0.15]}}) for s in (0, -0.9)],
+        "study": [plots.study_figure(small_study(s), PANELS, ("fixmatch", "layermatch")) for s in (0, -0.2)],
+        "families": [plots.families_figure(small_study(s), ["q"]) for s in (0, -0.2)],
+        "resampling": [
+            plots.resampling_figure([s, 0.2, 0.3], np.linspace(s, 0.3, 50), (s, 0.3), (s + 0.01, 0.29)) for s in (0, 0.1)
+        ],
         "arrows": [plots.gradient_arrows(*toy(turn)) for turn in (False, True)],
         "decision": [plots.decision_figure({"end": m}, data, 0.5) for m in (model, other)],
         "threshold": [plots.threshold_figure(sure, v, 0.8) for v in (right, ~right)],
@@ -86,7 +108,7 @@ def drawn():
 
 def test_every_figure_function_is_tested(drawn):
     public = [name for name in vars(plots) if name.endswith(("_figure", "_over", "_training", "_two", "_arrows"))]
-    elsewhere = {"comparison_figure", "study_figure"}  # test_cli, test_readme
+    elsewhere = {"comparison_figure"}  # test_cli
     assert len(set(public) - elsewhere) == len({name.split()[0] for name in drawn})
 
 
@@ -136,6 +158,15 @@ def test_intervals_are_those_of_the_seeds():
     assert (row["mean"], row["seeds"]) == (3.0, 2) and (row["low"], row["high"]) == interval([2.0, 4.0])
     alone = plots.mean_and_interval(t[t["seed"] == 0], "step", "v").iloc[0]
     assert alone["mean"] == 2 and np.isnan(alone["low"])
+
+
+def test_colours_of_a_family_are_the_corrected_decisions():
+    """Six seeds alike give p = 1/32: decided alone, and not among eight."""
+    few = small_study()
+    colours = lambda figure: {tuple(line.get_color()) for ax in figure.axes for line in ax.lines if line.get_marker() in "Dov"}
+    (one,) = colours(plots.families_figure(few | {"families": {"q": few["families"]["q"][:1]}}, ["q"])[0])
+    (many,) = colours(plots.families_figure(few | {"families": {"q": few["families"]["q"][:1] * 8}}, ["q"])[0])
+    assert "".join(one) == "#0072B2" and "".join(many) == "#555555"
 
 
 def test_empty_masks_are_left_out():

@@ -27,7 +27,7 @@ from ..seeding import generator
 from ..strategies import AvgClustering
 from ..theory import feature_gradient
 from .drawing import Canvas, Look
-from .session import NONE, NUM_CLASSES, RunningBench, Session
+from .session import FIXED_TAU, NONE, NUM_CLASSES, RunningBench, Session
 from .state import LabState, choice, hidden, number, seed
 
 STEPS, SHOWN, GRID, PULLED = 300, 300, 56, 60
@@ -41,8 +41,8 @@ class DecisionState(LabState):
 
     dataset: str = choice("two_moons", "points", ("two_moons", "blobs"))
     per_class: int = choice(1, "labels per class", (1, 2, 4))
-    method_a: str = choice("fixmatch", "left", tuple(METHODS))
-    method_b: str = choice("layermatch", "right", (*METHODS, NONE))
+    method_a: str = choice("fixmatch", "left", FIXED_TAU)
+    method_b: str = choice("layermatch", "right", (*FIXED_TAU, NONE))
     tau: float = number(0.8, "threshold τ")
     seed: int = seed()
     places: str = hidden("")  # "x,y;x,y;..." of the labelled points; empty: drawn by the seed

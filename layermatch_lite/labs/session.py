@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from ..config import TrainConfig
+from ..config import METHODS, TrainConfig
 from ..data import SSLData
 from ..run import Run
 from ..training import train_steps
@@ -13,6 +13,7 @@ from .state import LabState
 
 NUM_CLASSES = {"mnist1d": 10, "digits": 10, "two_moons": 2, "blobs": 4}
 NONE = "none"  # no second method, no noise
+FIXED_TAU = tuple(m for m, s in METHODS.items() if not s.freematch)  # the methods whose threshold a slider can move
 
 
 class Session:

@@ -17,7 +17,7 @@ from ..plots import LINES, STYLE
 from ..report import NAMES
 from ..training import data_of
 from .drawing import Canvas, Look
-from .session import NONE, NUM_CLASSES, RunningBench, Session
+from .session import FIXED_TAU, NONE, NUM_CLASSES, RunningBench, Session
 from .state import LabState, choice, hidden, number, seed
 
 RECORDS = 30  # points on a curve
@@ -31,8 +31,8 @@ class TrainingState(LabState):
 
     dataset: str = choice("mnist1d", "data", EMBEDDED)
     per_class: int = choice(2, "labels per class", (1, 2, 4))
-    method_a: str = choice("fixmatch", "first method", tuple(METHODS))
-    method_b: str = choice("layermatch", "second method", (*METHODS, NONE))
+    method_a: str = choice("fixmatch", "first method", FIXED_TAU)
+    method_b: str = choice("layermatch", "second method", (*FIXED_TAU, NONE))
     tau: float = number(0.8, "threshold τ")
     noise: str = choice(NONE, "spoil pseudo-labels", (NONE, *KINDS))
     rate: float = number(0.2, "noise rate")
