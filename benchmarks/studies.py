@@ -162,7 +162,7 @@ def sensitivity() -> Study:
 def low_threshold() -> Study:
     """Did FreeMatch only have the better threshold? tau chosen anew on validation samples, for each of the two methods."""
     plan = {}
-    for setting in ("mnist1d, 10 labels", "mnist1d, 40 labels", "digits, 10 labels", "digits, 40 labels"):
+    for setting in SCARCE:
         tau = {m: RECIPES[f"tau of {m}"]["chosen"][EMBEDDED[setting]["dataset"]] for m in ("fixmatch", "layermatch")}
         chosen = {m: float(name.removeprefix("tau ")) for m, name in tau.items()}
         plan[setting] = references(setting) | {
