@@ -5,8 +5,8 @@
 Candidates are judged by the validation accuracy of plain FixMatch, the baseline, never by that of our method, and the test set
 is not looked at. Each data set gets the candidate with the best mean over its settings. (The signal network and the
 strength of its views were found by hand before, also with validation accuracy on seeds 100 to 103 as the guide; that search was
-not recorded.) What only FreeMatch or a control has is then chosen in the same way, by their own validation accuracy. The studies
-(benchmarks/studies.py) use other seeds.
+not recorded.) What only FreeMatch or a control has is then chosen in the same way, by their own validation accuracy, on small
+grids: a choice at a grid's edge might have been surpassed beyond it. The studies (benchmarks/studies.py) use other seeds.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ Train one model and save the run: settings, history and weights, in one file. Ct
   layermatch-lite train --resume runs/mnist1d-fixmatch-40-labels-seed-0.pt
   torchrun --standalone --nproc_per_node=2 -m layermatch_lite train --preset paper
 
-The last line shares each batch between two GPUs (or processes of a CPU) and gives the run of one, but for rounding.
+The last line shares each batch between two GPUs and gives the run of one, but for rounding (on CPUs, BatchNorm differs, too).
 
 Defaults were chosen on validation data for MNIST-1D; digits gets --lr 0.1 and --strong-labelled 0.5 unless you say otherwise.
 Losses: L_s is the cross-entropy on labelled samples, L_u that on pseudo-labels over tau; L = L_s + lambda_u L_u.
@@ -153,13 +153,22 @@ def run_demo(args: argparse.Namespace) -> int:
 def run_train(args: argparse.Namespace) -> int:
     from .parallel import processes
 
-    with processes(getattr(args, "device", "auto")):
+    with processes(device_of(args)):
         return train_here(args)
+
+
+def device_of(args: argparse.Namespace) -> str:
+    """The device that `train` will be asked for: as given, as the saved run has it, or as the preset says."""
+    from .run import Run
+
+    if args.resume:
+        return Run.load(args.resume).environment["device"]
+    return TrainConfig.preset(args.preset, **given_settings(args)).device if args.preset else getattr(args, "device", "auto")
 
 
 def train_here(args: argparse.Namespace) -> int:
     """`train`, on this process and those that torchrun started beside it; one of them reports."""
-    from .parallel import rank
+    from .parallel import rank, world_size
     from .run import Run
     from .training import train
 
@@ -183,7 +192,8 @@ def train_here(args: argparse.Namespace) -> int:
     if rank() > 0:
         return 0 if run.finished else 130
     if not run.finished:
-        print(f"stopped at step {run.step} of {config.steps}; go on with: layermatch-lite train --resume {path}")
+        command = "layermatch-lite" if world_size() == 1 else f"torchrun --nproc_per_node={world_size()} -m layermatch_lite"
+        print(f"stopped at step {run.step} of {config.steps}; go on with: {command} train --resume {path}")
         return 130
     last = run.history[-1]
     print(

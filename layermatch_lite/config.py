@@ -100,7 +100,7 @@ class TrainConfig:
     center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1")
     rescale_centers: bool = setting(False, "give each averaged centre the length of the current one (for study)")
     threshold_momentum: float = setting(0.99, "lambda: momentum of FreeMatch's thresholds, below 1")
-    fairness: float = setting(0.01, "w_f: weight of FreeMatch's fairness term beside its unlabelled loss")
+    fairness: float = setting(0.01, "w_f: weight of FreeMatch's fairness term within the unlabelled loss, before lambda_u")
 
     batch_size: int = setting(32, "B: labelled samples per step")
     mu: int = setting(4, "unlabelled samples per labelled one; a step sees mu B of them")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .config import TrainConfig
 from .errors import InputError
 from .models import build_model
+from .parallel import world_size
 
 T = TypeVar("T")
 
@@ -152,13 +153,15 @@ def out_of_memory(
     views = 1
     if config.switches.unlabelled:
         views += config.mu * (2 if config.joint_forward else 1)
-    room = 0.8 * free / (each * views)  # labelled samples that fit, with their unlabelled ones
-    fit = [f"batch_size={min(int(room), config.batch_size - 1)}"] if room >= 1 and config.batch_size > 1 else []
+    n = world_size()  # processes that share a batch
+    room = 0.8 * free / (each * views) * n  # labelled samples that fit, with their unlabelled ones
+    smaller = min(int(room), config.batch_size - 1) // n * n
+    fit = [f"batch_size={smaller}"] if smaller else []
     if wrn := re.fullmatch(r"wrn-(\d+)-(\d+)", config.model):
         width = min(int(int(wrn[2]) * room / config.batch_size), int(wrn[2]) - 1)
         fit += [f"model='wrn-{wrn[1]}-{width}' with this batch size"] if width else []
     return InputError(
         f"out of GPU memory: a step of batch_size={config.batch_size}, mu={config.mu} through {config.model} keeps about "
-        f"{each * views * config.batch_size / 1e9:.3g} GB for the backward pass, and {free / 1e9:.3g} GB were free. By the same "
-        f"estimate this would fit: {' or '.join(fit) or 'nothing on this GPU; choose another network or device'}."
+        f"{each * views * config.batch_size / n / 1e9:.3g} GB for the backward pass, and {free / 1e9:.3g} GB were free. By the "
+        f"same estimate this would fit: {' or '.join(fit) or 'nothing on this GPU; choose another network or device'}."
     )

@@ -236,7 +236,8 @@ def count(labels: Tensor, weight: Tensor, num_classes: int) -> Tensor:
 
 
 def ratio(p: Tensor, h: Tensor) -> Tensor:
-    """p / h, 0 where h is 0, scaled to sum 1; all 0 where nothing is left."""
-    r = torch.where(h > 0, p / torch.where(h > 0, h, 1.0), 0.0)
+    """p / h, 0 where h is 0 or too small to divide by, scaled to sum 1; all 0 where nothing is left."""
+    some = (1 / h).isfinite()
+    r = torch.where(some, p / torch.where(some, h, 1.0), 0.0)
     total = r.sum()
     return r / torch.where(total > 0, total, 1.0)

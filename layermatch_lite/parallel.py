@@ -1,8 +1,8 @@
 """One run on several processes, as `torchrun` starts them: one GPU each, or some cores of a CPU.
 
 Every process draws the same whole batch from the same random streams and works on its own samples of it. Gradients, FreeMatch's
-statistics and all that is recorded are means over the processes, so the run is that of one process, but for rounding and
-for what BatchNorm sees (see `shared_model`). With one process every function here does nothing.
+statistics and all that is recorded are means over the processes, so the run is that of one process, but for rounding and,
+on CPUs, for what BatchNorm sees (`shared_model`). With one process every function here does nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -30,7 +31,8 @@ def rank() -> int:
 
 @contextmanager
 def processes(device: str = "auto") -> Iterator[None]:
-    """Join the processes that torchrun started, if it did; on GPUs ("auto", "cuda") each takes the one of its local rank."""
+    """Join the processes that torchrun started, if it did. device: the run's, "auto", "cpu" or "cuda"; on GPUs each process takes
+    that of its local rank."""
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:
         yield
         return
@@ -46,7 +48,8 @@ def processes(device: str = "auto") -> Iterator[None]:
                 f"local process {local} has no GPU of its own; give torchrun --nproc_per_node={gpus} at most."
             )
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if gpus else "gloo")
+    # An hour, for while rank 0 downloads and decodes a data set the others wait.
+    dist.init_process_group("nccl" if gpus else "gloo", timeout=timedelta(hours=1))
     try:
         yield
     finally:
@@ -58,9 +61,11 @@ def rank_0_first() -> Iterator[None]:
     """The block runs on rank 0 alone, then on the others: a download, say, that they find done."""
     if rank() > 0:
         dist.barrier()
-    yield
-    if rank() == 0 and world_size() > 1:
-        dist.barrier()
+    try:
+        yield
+    finally:  # if it fails here, it fails on the others, too, and each says so
+        if rank() == 0 and world_size() > 1:
+            dist.barrier()
 
 
 def own(batch: Tensor) -> Tensor:

@@ -207,6 +207,8 @@ def record_steps(
     """`record` step by step, for whoever wants to watch or stop it: yields as `train_steps`, and returns the recording."""
     for name, value in (("sample", sample), ("components", components)):
         check_range(name, value, 1, whole=True)
+    if config.switches.freematch:
+        raise InputError("a recording holds one tau, and FreeMatch has one per class; record another method.")
     if data is None:
         data = data_of(config)
     check_range("snapshots", snapshots, 1, config.steps, whole=True)

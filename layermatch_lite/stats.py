@@ -79,7 +79,8 @@ def p_value(differences: Sequence[float]) -> float:
     else:
         signs = np.random.default_rng(0).choice([-1, 1], (2**16, n))
         signs[0] = 1  # what was seen is one of the possibilities
-    return float((np.abs(signs @ d) >= abs(d.sum()) - 1e-12).mean())
+    alike = 2e-6 * n  # accuracies are recorded to six digits, so sums that are equal may differ by their roundings
+    return float((np.abs(signs @ d) >= abs(d.sum()) - alike).mean())
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -167,10 +168,10 @@ def family(study: dict, question: str, key: str = "accuracy") -> list[Comparison
 
 def outcome(comparisons: Sequence[Comparison]) -> str:
     """Where a family of comparisons is decided after correction, in words: "above 0 in 1 of 8 (digits, 10 labels), ..."."""
-    parts = []
+    parts, several = [], len({(c.row, c.other) for c in comparisons}) > 1
     for sign, name in ((1, "above 0"), (-1, "below 0")):
-        if where := [c.setting for c in comparisons if c.sign == sign]:
-            parts.append(f"{name} in {len(where)} of {len(comparisons)} ({'; '.join(dict.fromkeys(where))})")
+        if where := [c.setting + f": {c.row} − {c.other}" * several for c in comparisons if c.sign == sign]:
+            parts.append(f"{name} in {len(where)} of {len(comparisons)} ({'; '.join(where)})")
     undecided = sum(c.sign == 0 for c in comparisons)
     return ", ".join([*parts, f"undecided in {undecided} of {len(comparisons)}"] if undecided else parts)
 

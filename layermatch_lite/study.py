@@ -42,6 +42,8 @@ class Study:
     families: dict[str, list[tuple[str, str, str]]]
 
     def __post_init__(self):
+        if not self.seeds or not any(self.plan.values()):
+            raise InputError(f"the study {self.name!r} has no seeds or no rows; give at least one of each.")
         for question, family in self.families.items():
             for setting, *rows in family:
                 for row in rows:
@@ -84,7 +86,8 @@ def carry_out(
 ) -> dict:
     """Train what is missing from the study's file and return its content.
 
-    others: files of studies whose runs are taken over where config and seed are the same: the same run would come out.
+    others: files of studies whose runs are taken over where config, seed, versions and device are the same: the same run
+    would come out.
     Stopped half way (Ctrl-C, a crash), the file keeps every finished run, and the next call goes on with the others.
 
     Raises:
@@ -100,10 +103,8 @@ def carry_out(
         found = load(path)
         if differs := _difference(found, content):
             raise InputError(f"{path} holds a study with {differs}; move it away, or give another place (--out).")
-        if found["environment"] and found["environment"]["torch"] != here["torch"]:
-            warnings.warn(
-                f"{path} was begun under torch {found['environment']['torch']}: the last bits may differ", stacklevel=2
-            )
+        if found["environment"] and (differs := _elsewhere(found["environment"], here)):
+            warnings.warn(f"{path} was begun with {differs}: runs may differ in their last bits, or in more", stacklevel=2)
         content = found
     content["environment"] = content["environment"] or here
 
@@ -112,7 +113,7 @@ def carry_out(
 
     done = {(r["setting"], r["row"], r["seed"]) for r in content["runs"]}
     missing = [job for job in jobs if (job[0], job[1], job[2].seed) not in done]
-    known = _known_runs(others, content["environment"]["torch"])
+    known = _known_runs(others, content["environment"])
     for setting, row, config in list(missing):
         if (key := _key(config)) in known:
             content["runs"].append({"setting": setting, "row": row, "seed": config.seed} | known[key])
@@ -208,14 +209,20 @@ def _key(config: TrainConfig) -> str:
     return json.dumps(asdict(config), sort_keys=True)
 
 
-def _known_runs(paths: Sequence[str | PathLike], torch_version: str) -> dict[str, dict]:
-    """{config: run} of other studies' files, from the same version of torch."""
+def _elsewhere(theirs: dict, ours: dict) -> str:
+    """What makes the same run come out differently, in words: versions, device, threads. Empty where nothing does."""
+    keys = ("torch", "layermatch_lite", "device", "device_name", "threads")
+    return ", ".join(f"{key} {theirs.get(key)}, not {ours[key]}" for key in keys if theirs.get(key) != ours[key])
+
+
+def _known_runs(paths: Sequence[str | PathLike], here: dict) -> dict[str, dict]:
+    """{config: run} of other studies' files, where they were made as here."""
     known = {}
     for path in paths:
         if not Path(path).exists():
             continue
         other = load(path)
-        if other["environment"].get("torch") != torch_version:
+        if _elsewhere(other["environment"], here):
             continue
         for r in other["runs"]:
             config = TrainConfig(**other["defaults"] | other["plan"][r["setting"]][r["row"]], seed=r["seed"])

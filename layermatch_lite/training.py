@@ -83,7 +83,7 @@ def train(
     from tqdm import tqdm
 
     first = rank() == 0  # of several processes, one writes the file
-    if first and save is not None and Path(save).exists():
+    if save is not None and Path(save).exists():
         raise InputError(
             f"{save} exists already and is kept; go on with it (--resume, resume=), or choose another place (--out, save=)."
         )
@@ -400,6 +400,10 @@ def prepare(
     check_shares(config.batch_size)
     if world_size() > 1 and config.cuda_graphs:
         raise InputError("cuda_graphs=True is for one process; leave it out with torchrun.")
+    if world_size() > 1 and config.noise in ("confusion", "low_confidence"):
+        raise InputError(
+            f"noise={config.noise!r} looks at the whole batch, which no process sees; use 'uniform' or 'pair' with torchrun."
+        )
     if data is None:
         with rank_0_first():
             data = data_of(config, progress and rank() == 0)

@@ -50,7 +50,8 @@ def test_the_averages_follow_their_recurrences(momentum):
 def test_thresholds_stay_between_zero_and_tau_and_one_class_has_it_whole(seed, momentum):
     freematch = FreeMatch(C, momentum)
     freematch.update(logits(seed))
-    assert (freematch.thresholds >= 0).all() and freematch.thresholds.max() == freematch.tau <= 1
+    assert (freematch.thresholds >= 0).all() and freematch.tau <= 1
+    torch.testing.assert_close(freematch.thresholds.max(), freematch.tau)
 
 
 @given(seeds)
@@ -81,8 +82,9 @@ def test_an_empty_mask_and_absent_classes_give_finite_numbers():
     nothing = fairness_loss(strong, torch.zeros(N, dtype=torch.bool), p, p)
     assert nothing == 0 and (torch.autograd.grad(nothing, strong)[0] == 0).all()
     one = (strong * 0 + F.one_hot(torch.zeros(N, dtype=torch.long), C)).double()
-    L = fairness_loss(one, torch.ones(N, dtype=torch.bool), p, torch.zeros_like(p))
-    assert L.isfinite() and torch.autograd.grad(L, strong)[0].isfinite().all()
+    for h in (torch.zeros(C), torch.tensor([0.5, 0.5, 1e-44, 0.0])):  # a class long absent: its average shrinks to almost nothing
+        L = fairness_loss(one.float(), torch.ones(N, dtype=torch.bool), p.float(), h)
+        assert L.isfinite() and torch.autograd.grad(L, strong, retain_graph=True)[0].isfinite().all()
 
 
 def test_each_class_has_its_own_threshold():

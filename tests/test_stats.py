@@ -64,6 +64,8 @@ def test_the_p_value_counts_sign_flips():
     flips = [abs(sum(s * v for s, v in zip(signs, d))) for signs in itertools.product((-1, 1), repeat=4)]
     assert stats.p_value(d) == sum(f >= abs(sum(d)) - 1e-12 for f in flips) / 16
     assert stats.p_value([0.1] * 10) == 2 / 1024 and stats.p_value([0.0] * 5) == 1
+    shares = [k / 360 for k in (5, -2, 3, 0, 7, -4, 1, 1)]  # of a test set, many sums of which are equal
+    assert stats.p_value([float(f"{s:.6g}") for s in shares]) == stats.p_value([round(360 * s) for s in shares])
 
 
 @pytest.mark.parametrize("n", [8, 20])
