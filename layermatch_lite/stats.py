@@ -166,6 +166,16 @@ def family(study: dict, question: str, key: str = "accuracy") -> list[Comparison
     return [Comparison(*c, d, one, corrected) for c, d, one, corrected in zip(planned, found, p, holm(p))]
 
 
+def decide(panels: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, int]]:
+    """For {panel: {row: differences}}, compared after the fact: +1, -1 or 0 as in `Comparison.sign`, all corrected together."""
+    every = [(panel, row, d) for panel, rows in panels.items() for row, d in rows.items()]
+    corrected = holm([p_value(d) for *_, d in every])
+    signs: dict[str, dict[str, int]] = {}
+    for (panel, row, d), p in zip(every, corrected):
+        signs.setdefault(panel, {})[row] = int(np.sign(statistics.fmean(d))) if p < 0.05 else 0
+    return signs
+
+
 def outcome(comparisons: Sequence[Comparison]) -> str:
     """Where a family of comparisons is decided after correction, in words: "above 0 in 1 of 8 (digits, 10 labels), ..."."""
     parts, several = [], len({(c.row, c.other) for c in comparisons}) > 1
