@@ -66,6 +66,14 @@ def test_what_the_readme_concludes_follows_from_the_corrected_comparisons():
         assert where("partner", question, sign) == every - {"digits, 40 labels", "digits, 100 labels"}
     for question in ("LayerMatch on top of FreeMatch", "Grad-ReLU on top of FreeMatch"):
         assert where("partner", question, 0) == every
+    cuts = {(c.setting, c.row): c for c in stats.family(study("depth"), "every cut against FixMatch")}
+    assert {at for at, c in cuts.items() if c.sign == -1} == {
+        *(("mnist1d, 10 labels", f"cut from conv {k}") for k in (1, 2, 3)),
+        ("digits, 10 labels", "cut only conv 2"),
+    }
+    for setting in ("mnist1d, 10 labels", "digits, 10 labels"):
+        assert max((c for at, c in cuts.items() if at[0] == setting), key=lambda c: c.mean).row == "cut classifier"
+        assert cuts[setting, "cut classifier"].sign == 0
     # CONCLUSIONS
 
 
