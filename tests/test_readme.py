@@ -74,6 +74,9 @@ def test_what_the_readme_concludes_follows_from_the_corrected_comparisons():
     for setting in ("mnist1d, 10 labels", "digits, 10 labels"):
         assert max((c for at, c in cuts.items() if at[0] == setting), key=lambda c: c.mean).row == "cut classifier"
         assert cuts[setting, "cut classifier"].sign == 0
+    noisy = {c.setting.removeprefix("digits, 10 labels, "): c for c in stats.family(study("noise"), "LayerMatch against FixMatch")}
+    assert {at for at, c in noisy.items() if c.sign} == {"no noise", "pair 0.3", "pair 0.6"}
+    assert max(noisy.values(), key=lambda c: c.mean) is noisy["no noise"]
     # CONCLUSIONS
 
 
