@@ -74,9 +74,18 @@ def test_what_the_readme_concludes_follows_from_the_corrected_comparisons():
     for setting in ("mnist1d, 10 labels", "digits, 10 labels"):
         assert max((c for at, c in cuts.items() if at[0] == setting), key=lambda c: c.mean).row == "cut classifier"
         assert cuts[setting, "cut classifier"].sign == 0
-    noisy = {c.setting.removeprefix("digits, 10 labels, "): c for c in stats.family(study("noise"), "LayerMatch against FixMatch")}
+    under_noise = stats.family(study("noise"), "LayerMatch against FixMatch")
+    noisy = {c.setting.removeprefix("digits, 10 labels, "): c for c in under_noise}
     assert {at for at, c in noisy.items() if c.sign} == {"no noise", "pair 0.3", "pair 0.6"}
     assert max(noisy.values(), key=lambda c: c.mean) is noisy["no noise"]
+    strategies = study("two_by_two")
+    end = lambda s, layer, q: stats.values(strategies, s, "fixmatch", f"late_benefit/{layer}/{q}")
+    ends = {q: {s: (end(s, "classifier", q), end(s, "conv 1", q)) for s in every} for q in ("alignment", "benefit")}
+    apart = {q: {s: [a[k] - b[k] for k in a if k in b] for s, (a, b) in of.items()} for q, of in ends.items()}
+    lower = {q: {s for s, sign in of.items() if sign == -1} for q, of in stats.decide(apart).items()}
+    assert lower["alignment"] == every - {"mnist1d, 10 labels"}
+    assert lower["benefit"] == {f"digits, {n} labels" for n in (10, 20, 40)}
+    assert not any(sign == 1 for of in stats.decide(apart).values() for sign in of.values())
     # CONCLUSIONS
 
 
