@@ -86,6 +86,11 @@ def test_what_the_readme_concludes_follows_from_the_corrected_comparisons():
     assert lower["alignment"] == every - {"mnist1d, 10 labels"}
     assert lower["benefit"] == {f"digits, {n} labels" for n in (10, 20, 40)}
     assert not any(sign == 1 for of in stats.decide(apart).values() for sign in of.values())
+    knobs = stats.family(study("sensitivity"), "LayerMatch against FixMatch")
+    assert all(c.mean > 0 for c in knobs) and sum(c.sign for c in knobs) == 4 and len(knobs) == 7
+    by_gain = [c.setting.removeprefix("digits, 10 labels, ") for c in sorted(knobs, key=lambda c: c.mean)]
+    assert (by_gain[0], by_gain[-1]) == ("lambda_u = 0.3", "lambda_u = 3.0")
+    assert not any(c.sign for c in stats.family(study("sensitivity"), "averaged centres against moving ones"))
     # CONCLUSIONS
 
 
