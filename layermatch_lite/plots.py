@@ -141,6 +141,11 @@ def _draw_benefit(ax, table: pd.DataFrame, phase: str, layers: list[str]) -> str
     return f"Layer benefit {phase} in training: {'; '.join(parts) or 'nothing passed the threshold'}."
 
 
+def _named(row: str) -> str:
+    """A row of a study as people write it: "FreeMatch + Grad-ReLU"."""
+    return " + ".join(NAMES.get(part, part) for part in row.split(" + "))
+
+
 def study_figure(
     study: dict,
     panels: dict[str, dict[float, str]],
@@ -155,7 +160,7 @@ def study_figure(
     """
     figure = Figure(figsize=(6.6 * len(panels), 5.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=key != "accuracy")[0]
-    names = {row: NAMES.get(row, row) for row in rows}
+    names = {row: _named(row) for row in rows}
     styles = row_styles([*names.values()])
     parts = []
     for ax, (panel, settings) in zip(axes, panels.items()):
@@ -199,7 +204,7 @@ def families_figure(study: dict, questions: Sequence[str], title: str = "", key:
         several = len({(c.row, c.other) for c in comparisons}) > 1
         for c in comparisons:
             panel = f"{question}, {c.setting}" if several else question
-            row = f"{NAMES.get(c.row, c.row)} - {NAMES.get(c.other, c.other)}" if several else c.setting
+            row = f"{_named(c.row)} - {_named(c.other)}" if several else c.setting
             panels.setdefault(panel, {})[row] = c.differences
             decided.setdefault(panel, {})[row] = c.sign
     return differences_figure(panels, f"paired difference, {NAMED[key.split('/')[-1]]}", title, decided)
