@@ -91,7 +91,14 @@ def test_what_the_readme_concludes_follows_from_the_corrected_comparisons():
     by_gain = [c.setting.removeprefix("digits, 10 labels, ") for c in sorted(knobs, key=lambda c: c.mean)]
     assert (by_gain[0], by_gain[-1]) == ("lambda_u = 0.3", "lambda_u = 3.0")
     assert not any(c.sign for c in stats.family(study("sensitivity"), "averaged centres against moving ones"))
-    # CONCLUSIONS
+    low = {q: stats.family(study("low_threshold"), q) for q in study("low_threshold")["families"]}
+    assert all(c.sign == 1 for c in low["FreeMatch against FixMatch at its own tau"])
+    assert all(c.sign == -1 for c in low["LayerMatch at its own tau against FreeMatch"])
+    won = low["LayerMatch against FixMatch, each at its own tau"]
+    assert all(c.sign == 1 and min(c.differences) > 0 for c in won) and len(won) == 2
+    _, recipes = benchmark("recipes")
+    assert set(recipes["tau of fixmatch"]["chosen"].values()) == {"tau 0.8"}
+    assert recipes["tau of layermatch"]["chosen"] == {"mnist1d": "tau 0.3", "digits": "tau 0.65"}
 
 
 def test_a_gain_seen_once_shrinks_when_seen_again():
