@@ -1,4 +1,4 @@
-"""The command line: `python -m layermatch_lite demo | train | doctor`."""
+"""The command line: `python -m layermatch_lite demo | train | doctor | predictions`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ Train one model and save the run: settings, history and weights, in one file. Ct
 
 The last line shares each batch between two GPUs and gives the run of one, but for rounding (on CPUs, BatchNorm differs, too).
 
-Defaults were chosen on validation data for MNIST-1D; digits gets --lr 0.1 and --strong-labelled 0.5 unless you say otherwise.
+Defaults were chosen on validation data for MNIST-1D; digits has a recipe of its own (--lr 0.1 --strong-labelled 0.5, and for
+FreeMatch --threshold-momentum 0.9 --fairness 0.001), which is used unless you say otherwise.
 Losses: L_s is the cross-entropy on labelled samples, L_u that on pseudo-labels over tau; L = L_s + lambda_u L_u.
 """
 
@@ -90,6 +91,17 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, help="new file for the run (default: runs/<data>-<method>-...pt)")
     train.add_argument("--resume", type=Path, metavar="PATH", help="go on with a saved run")
     add_settings(train.add_argument_group("settings"), [f.name for f in fields(TrainConfig)])
+
+    predictions = command(
+        "predictions",
+        run_predictions,
+        "one picture for each question that a class has answered",
+        "Draw what a class predicted, and what came out: one picture for each question of all students' files in a folder "
+        "(my_predictions.json, renamed: ada.json, ...). Nothing in the folder is changed.",
+    )
+    predictions.add_argument("folder", type=Path, help="where the files are")
+    out = Path("out/predictions")
+    predictions.add_argument("--out", type=Path, default=out, help=f"for the pictures (default: {out})")
 
     doctor = command(
         "doctor",
@@ -208,6 +220,14 @@ def train_here(args: argparse.Namespace) -> int:
         print(f"not saved: {path} holds step {run.saved}")
         return 1
     print(f"saved to {path}")
+    return 0
+
+
+def run_predictions(args: argparse.Namespace) -> int:
+    from .course.predictions import draw_class
+
+    for line in draw_class(args.folder, args.out):
+        print(line)
     return 0
 
 

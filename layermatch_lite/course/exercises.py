@@ -1,0 +1,194 @@
+"""Exercises that check themselves: by values and gradients on fresh random inputs, never by the wording.
+
+In a notebook one cell defines a function, the next one says `fixmatch = check("fixmatch")`. Whatever the function does, the
+notebook goes on: with the student's version where it is right, else with the library's. The exercises are in `tasks.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import check_choice
+from ..seeding import generator
+
+TRIALS = 6  # inputs drawn for one check
+
+
+class Exercise(NamedTuple):
+    """What is asked, as code."""
+
+    notebook: str  # the notebook's name, for the way to the solution
+    inputs: Callable[[torch.Generator, int], tuple]  # the arguments of the k-th trial
+    right: Callable  # the library's version
+    returns: tuple[str, ...]  # names of the results
+    hints: tuple[str, ...]  # from a nudge to nearly the answer
+    mistakes: dict[str, Callable] = {}  # what is off -> a function that makes this mistake
+    gradients: tuple[str, ...] = ()  # arguments whose gradients count, too
+    judge: Callable | None = None  # (result, *arguments) -> what is off or None, where many results are right
+
+
+class Review(NamedTuple):
+    """The answer to an answer."""
+
+    outcome: str  # "right" | "wrong" | "blank"
+    text: str
+
+
+class Off(Exception):
+    """What is off, in words for the student."""
+
+
+def check(name: str, answer: Callable | None = None, seed: int | None = None) -> Callable:
+    """Print how far the function `name` of the calling notebook is right, and return what the notebook should go on with.
+
+    That is the function itself where it is right, else the library's version. Errors of the function are shown, not raised.
+
+    Args:
+        name: an exercise; InputError names them all for an unknown one.
+        answer: the function, if it does not stand in the calling namespace under this name.
+        seed: of the random inputs, to see the same ones again; fresh ones without it.
+    """
+    exercise = find(name)
+    answer = answer if answer is not None else sys._getframe(1).f_globals.get(name)
+    review = look_at(name, exercise, answer, secrets.randbelow(10**6) if seed is None else seed)
+    sign = {"right": "✓ Right", "wrong": "✗ Not yet", "blank": "○ Not attempted yet"}[review.outcome]
+    print(f"{sign}: {review.text}")
+    return answer if review.outcome == "right" else exercise.right
+
+
+def hint(name: str, number: int = 1) -> None:
+    """Print the hint of this number, from a nudge (1) to nearly the answer, and how to get the next."""
+    exercise = find(name)
+    check_choice("number", number, range(1, len(exercise.hints) + 1))
+    last = number == len(exercise.hints)
+    then = f"The solution is in solutions/{exercise.notebook}.py." if last else f'Next: hint("{name}", {number + 1})'
+    print(f"Hint {number} of {len(exercise.hints)}. {exercise.hints[number - 1]} {then}")
+
+
+def find(name: str) -> Exercise:
+    from .tasks import TASKS
+
+    check_choice("exercise", name, TASKS)
+    return TASKS[name]
+
+
+def look_at(name: str, exercise: Exercise, answer: object, seed: int) -> Review:
+    """Compare an answer with the library's version on random inputs."""
+    help_ = f'hint("{name}") helps.'
+    blank = Review("blank", f"the notebook goes on with the library's {name}. {help_}")
+    if answer is None or answer is exercise.right:
+        return blank
+    if not callable(answer):
+        return Review("wrong", f"{name} is {answer!r}; it should be a function. {help_}")
+    trials = [exercise.inputs(generator(seed, f"{name} {k}"), k) for k in range(TRIALS)]
+    try:
+        seen = [observe(answer, arguments, exercise) for arguments in trials]
+        compare(exercise, seen, trials)
+    except NotImplementedError:
+        return blank
+    except Off as off:
+        return Review("wrong", f'{off} (Same inputs again: check("{name}", seed={seed}).) {help_}')
+    except Exception as error:  # a student's error must not stop the notebook
+        at = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == getattr(answer, "__name__", "")]
+        where = f" in line {at[-1]} of its cell" if at else ""
+        return Review("wrong", f"{name} raises {type(error).__name__}{where}: {error}. {help_}")
+    return Review("right", f"{name} agrees with the library on {TRIALS} random inputs.")
+
+
+def observe(function: Callable, arguments: tuple, exercise: Exercise) -> object:
+    """Call a function on copies of the arguments: all results and gradients that count, by name, as float64 tensors.
+
+    The gradients are those of all differentiable results, summed with fixed weights; 0 where none arrives. Where a judge decides,
+    the result itself. Raises NotImplementedError where the result is still the `...` of the empty exercise.
+    """
+    names = list(inspect.signature(exercise.right).parameters)
+    copies = [
+        a.clone().requires_grad_(n in exercise.gradients) if isinstance(a, Tensor) else a
+        for n, a in zip(names, arguments)
+    ]
+    result = function(*copies)
+    parts = result if len(exercise.returns) > 1 else (result,)
+    if result is ... or (isinstance(parts, tuple | list) and any(part is ... for part in parts)):
+        raise NotImplementedError
+    if result is None:
+        raise Off("it returns nothing (None): is the `return` missing?")
+    if exercise.judge is not None:
+        return result
+    if not isinstance(parts, tuple | list) or len(parts) != len(exercise.returns):
+        raise Off(f"it returns {describe(result)}; {' and '.join(exercise.returns)} are expected, in this order.")
+    seen, total = {}, None
+    for name, part in zip(exercise.returns, parts):
+        try:
+            part = part if isinstance(part, Tensor) else torch.as_tensor(part)
+        except (TypeError, ValueError, RuntimeError):
+            raise Off(f"{name} is {describe(part)}; a tensor or a number is expected.") from None
+        seen[name] = part.detach().double()
+        if part.requires_grad:
+            weights = torch.linspace(0.5, 1.5, part.numel(), dtype=part.dtype).reshape(part.shape)
+            total = (weights * part).sum() + (0 if total is None else total)
+    wanted = [c for n, c in zip(names, copies) if n in exercise.gradients]
+    grads = (
+        torch.autograd.grad(total, wanted, allow_unused=True) if wanted and total is not None else [None] * len(wanted)
+    )
+    for name, c, g in zip(exercise.gradients, wanted, grads):
+        seen[f"gradient of {name}"] = (torch.zeros_like(c) if g is None else g).detach().double()
+    return seen
+
+
+def compare(exercise: Exercise, seen: list, trials: list[tuple]) -> None:
+    """Raise `Off` unless what was seen in all trials is right; a known mistake is called by its name."""
+    if exercise.judge is not None:
+        if off := next(
+            (off for result, arguments in zip(seen, trials) if (off := exercise.judge(result, *arguments))), None
+        ):
+            raise Off(off)
+        return
+    right = [observe(exercise.right, arguments, exercise) for arguments in trials]
+    if all(map(alike, seen, right)):
+        return
+    for told, mistake in exercise.mistakes.items():
+        if all(alike(s, observe(mistake, arguments, exercise)) for s, arguments in zip(seen, trials)):
+            raise Off(told)
+    got, want = next((s, r) for s, r in zip(seen, right) if not alike(s, r))
+    part = next(part for part in want if not close(got[part], want[part]))
+    raise Off(difference(part, got[part], want[part]))
+
+
+def alike(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(close(a[part], b[part]) for part in b)
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    """Equal but for float32 rounding; a result of shape (1,) may stand for a number."""
+    a, b = (x.squeeze() for x in (a, b))
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
+def difference(part: str, got: Tensor, want: Tensor) -> str:
+    """How a result differs from the right one, in words."""
+    if got.squeeze().shape != want.squeeze().shape:
+        return f"{part} has the shape {tuple(got.shape)}; {tuple(want.shape)} is expected."
+    if part.startswith("gradient") and not got.any():
+        return f"the values are right, but no {part} arrives: something is detached that should not be."
+    if part.startswith("gradient") and not want.any():
+        return f"the values are right, but there is a {part}, where none may be: stop it there (detach)."
+    if part.startswith("gradient"):
+        return f"the values are right, but the {part} is not: its length is {got.norm():.4g} where {want.norm():.4g} is right."
+    at = (~torch.isclose(got.flatten(), want.flatten(), rtol=1e-4, atol=1e-6)).nonzero()[0, 0]
+    found, right = got.flatten()[at], want.flatten()[at]
+    where = f", entry {int(at)}," if got.numel() > 1 else ""
+    return f"{part}{where} is {found:.4g} where {right:.4g} is right."
+
+
+def describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return "nothing (None)" if value is None else f"{type(value).__name__} {str(value)[:60]}"

@@ -1,0 +1,194 @@
+"""The widget in which a student commits to a prediction before the cells below are run."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import ipywidgets as widgets
+
+from ..errors import InputError
+from ..labs.frame import Picture, alert
+from . import predictions
+from .predictions import Question
+
+
+class Predict(widgets.VBox):
+    """Ask; take a prediction; show it beside the result. Made by `predict_value`, `predict_curve` and `predict_order`.
+
+    `reveal` is called in a later cell with what came out. Whatever happens there or here, the notebook goes on.
+    """
+
+    def __init__(self, question: Question, path: Path | None = None):
+        self.question, self.path = question, path or predictions.own_file()
+        self.fields = _fields(question)
+        self.commit_button = self._button("Commit", self.commit, button_style="primary")
+        self.again_button = self._button("Start over", self.start_over)
+        self.told = widgets.HTML()
+        self.sketch = Picture(width=900, height=420)
+        for field in self.fields:
+            field.observe(lambda _: self._draw(), "value")
+        title = f'<div class="lml-title" role="heading" aria-level="3">Predict <span>{html.escape(question.text)}</span></div>'
+        inputs = widgets.Box(self.fields)
+        inputs.add_class("lml-controls")
+        super().__init__(
+            [widgets.HTML(title), inputs, self.sketch, widgets.HBox([self.commit_button, self.again_button]), self.told]
+        )
+        self.add_class("lml-lab")
+        try:
+            attempts = predictions.load(self.path).get(question.name, {}).get("attempts", [])
+            if attempts and (last := attempts[-1])["prediction"] is not None:
+                self._put(question.check(last["prediction"]))
+                self._lock(f"Committed {last['at']} (UTC), as {self.path.name} says. Now run the cells below.")
+            else:
+                self._say("Commit, then run the cells below. Only your own file keeps it; nothing is sent anywhere.")
+        except InputError as error:  # a damaged file, or a prediction of another version of the question
+            self._complain(error)
+        self._draw()
+
+    @property
+    def prediction(self):
+        """What the fields hold: a float, a list of floats or a list of items."""
+        values = [f.value for f in self.fields]
+        if self.question.kind == "order":
+            return values
+        # A slider's powers of ten are rounded and may lie outside by a hair.
+        values = [min(max(v, self.question.low), self.question.high) for v in values]
+        return values[0] if self.question.kind == "value" else values
+
+    def commit(self) -> None:
+        """Keep the prediction in the file and lock the fields."""
+        predictions.keep(self.path, self.question, prediction=self.prediction)
+        self._lock(f"Committed, kept in {self.path.name}. Now run the cells below.")
+
+    def start_over(self) -> None:
+        """Unlock the fields for another attempt; the ones before stay in the file."""
+        for widget in (*self.fields, self.commit_button):
+            widget.disabled = False
+        self._say("Another attempt. The ones before stay in your file; a class is shown everybody's first.")
+
+    def reveal(self, result, interval: tuple[float, float] | None = None) -> None:
+        """Show the result beside the last prediction, with the score and a sentence. Never raises for a student's doing.
+
+        result: a number; a list of numbers, one for each x; or {item: number}, where the highest comes first.
+        """
+        from ..plots import show
+
+        result = _plain(self.question, result)
+        said = None
+        try:
+            attempts = predictions.keep(self.path, self.question, result=result)["attempts"]
+            said = attempts[-1] if attempts else None
+        except (InputError, OSError) as error:
+            print(f"Your predictions are not kept: {error}")
+        show(predictions.picture(self.question, said and said["prediction"], result, interval))
+        if said is None:
+            print("No prediction was committed. Next time: enter one above and press Commit before this cell runs.")
+            return
+        score, sentence = predictions.judge(self.question, said["prediction"], result)
+        late = "" if said["blind"] else " (Committed when the result was known.)"
+        print(f"{sentence} Score: {score} of 100.{late}")
+
+    def _repr_mimebundle_(self, **kwargs):
+        """The live widget, and the question for a reader of a saved notebook."""
+        data = super()._repr_mimebundle_(**kwargs)
+        live = data[0] if isinstance(data, tuple) else data
+        return (
+            data if live is None else {**live, "text/plain": f"Predict: {self.question.text} (Needs a running kernel.)"}
+        )
+
+    # --- the fields ------------------------------------------------------------------------------------------------------
+
+    def _button(self, label: str, action, **settings) -> widgets.Button:
+        button = widgets.Button(description=label, **settings)
+
+        def pressed(_):
+            try:
+                action()
+            except (InputError, OSError) as error:  # a callback's error would be seen by nobody
+                self._complain(error)
+
+        button.on_click(pressed)
+        return button
+
+    def _put(self, prediction) -> None:
+        for field, value in zip(self.fields, [prediction] if self.question.kind == "value" else prediction):
+            field.value = value
+
+    def _lock(self, message: str) -> None:
+        for widget in (*self.fields, self.commit_button):
+            widget.disabled = True
+        self._say(message)
+
+    def _say(self, message: str) -> None:
+        self.told.value = f'<div class="lml-reading" role="status">{html.escape(message)}</div>'
+
+    def _complain(self, error: Exception) -> None:
+        self.told.value = alert(html.escape(str(error)))
+
+    def _draw(self) -> None:
+        from ..plots import as_png
+
+        if self.question.kind != "curve":
+            self.sketch.layout.display = "none"  # one number or an order needs no drawing
+            return
+        figure, alt = predictions.picture(self.question, self.prediction)
+        with self.sketch.hold_sync():
+            self.sketch.png, self.sketch.alt = as_png(figure), alt
+
+
+def predict_value(
+    name: str, text: str, *, low: float = 0.0, high: float = 1.0, unit: str = "", log: bool = False
+) -> Predict:
+    """Ask for one number between low and high; log: distances are factors."""
+    return Predict(Question(name, text, "value", low, high, unit, log))
+
+
+def predict_curve(
+    name: str, text: str, x: Sequence, *, xlabel: str = "", low: float = 0.0, high: float = 1.0, unit: str = ""
+) -> Predict:
+    """Ask for a curve: one slider for each x, drawn as they move."""
+    return Predict(Question(name, text, "curve", low, high, unit, x=tuple(map(str, x)), xlabel=xlabel))
+
+
+def predict_order(name: str, text: str, items: Sequence[str], *, unit: str = "") -> Predict:
+    """Ask for an order of the items, the highest first."""
+    return Predict(Question(name, text, "order", unit=unit, items=tuple(items)))
+
+
+def _fields(q: Question) -> list[widgets.Widget]:
+    style = {"description_width": "initial"}
+    if q.kind == "order":
+        places = [f"place {k + 1}" + (" (highest)" if k == 0 else "") for k in range(len(q.items))]
+        return [
+            widgets.Dropdown(options=q.items, value=item, description=place, style=style, layout={"width": "auto"})
+            for place, item in zip(places, q.items)
+        ]
+    labels = [q.unit or "your value"] if q.kind == "value" else [f"{q.xlabel} {x}".strip() for x in q.x]
+    if q.log:
+        low, high = math.log10(q.low), math.log10(q.high)
+        return [
+            widgets.FloatLogSlider(
+                value=10 ** ((low + high) / 2), min=low, max=high, step=0.05, description=label, style=style,
+                readout_format=",.3g", layout={"width": "480px"},
+            )
+            for label in labels
+        ]  # fmt: skip
+    step = 10 ** (math.floor(math.log10(q.high - q.low)) - 2)
+    middle = q.low + round((q.high - q.low) / 2 / step) * step
+    return [
+        widgets.FloatSlider(
+            value=middle, min=q.low, max=q.high, step=step, description=label, style=style, readout_format=".3g",
+            layout={"width": "480px"},
+        )
+        for label in labels
+    ]  # fmt: skip
+
+
+def _plain(question: Question, result):
+    """The result as JSON can hold it."""
+    if question.kind == "order":
+        return {item: float(result[item]) for item in question.items}
+    return float(result) if question.kind == "value" else [float(v) for v in result]

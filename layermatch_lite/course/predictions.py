@@ -1,0 +1,371 @@
+"""Predictions: what was asked, what was said, what came out, how far off; kept in one file, drawn alone or for a class.
+
+A student's file (`my_predictions.json` in the folder of the notebooks, or $LAYERMATCH_PREDICTIONS) is handed in by hand; nothing
+leaves the machine by itself. `layermatch-lite predictions FOLDER` draws one picture for each question of all files in a folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from itertools import combinations
+from pathlib import Path
+from textwrap import fill
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ..errors import InputError, check_choice, check_range
+from ..system import write_atomically
+
+KINDS = ("value", "curve", "order")
+SAID, CAME = "#D55E00", "#0072B2"  # with a marker of its own each: told apart without colour, too
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be predicted: one value, a curve (a value at every x), or an order of items, the highest first."""
+
+    name: str  # unique in the course: "02-pair-errors"
+    text: str
+    kind: str
+    low: float = 0.0  # of the values; for an order without meaning
+    high: float = 1.0
+    unit: str = ""  # what the values are
+    log: bool = False  # are distances factors?
+    x: tuple[str, ...] = ()  # where the curve is asked for
+    xlabel: str = ""
+    items: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        check_choice("kind", self.kind, KINDS)
+        if self.kind == "order" and (len(set(self.items)) < 2 or len(set(self.items)) != len(self.items)):
+            raise InputError(f"items={self.items!r}: an order needs at least two items, each once.")
+        if self.kind == "curve" and len(self.x) < 2:
+            raise InputError(f"x={self.x!r}: a curve needs at least two places.")
+        if self.kind != "order":
+            check_range("high", self.high, self.low, open_low=True)
+        if self.log:
+            check_range("low", self.low, 0, open_low=True)
+
+    def check(self, prediction: object) -> object:
+        """The prediction in its plain form (a float, a list of floats, a list of items); InputError where it is none."""
+        if self.kind == "order":
+            if not isinstance(prediction, list | tuple) or sorted(map(str, prediction)) != sorted(self.items):
+                twice = (
+                    [p for p in prediction if list(prediction).count(p) > 1]
+                    if isinstance(prediction, list | tuple)
+                    else []
+                )
+                why = f"{twice[0]} stands twice" if twice else f"{prediction!r} is not an order of them"
+                raise InputError(f"{why}; give each of {', '.join(self.items)} one place.")
+            return list(prediction)
+        values = [prediction] if self.kind == "value" else prediction
+        if not isinstance(values, list | tuple) or (self.kind == "curve" and len(values) != len(self.x)):
+            raise InputError(
+                f"{prediction!r} is no curve; give {len(self.x)} numbers, one for each of {', '.join(self.x)}."
+            )
+        for v in values:
+            check_range("prediction", v, self.low, self.high)
+        return float(prediction) if self.kind == "value" else [float(v) for v in values]
+
+    def gap(self, said: float, came: float) -> float:
+        """How far apart, as a share of the range: 0 the same, 1 from end to end."""
+        scale = math.log if self.log else float
+        reach = lambda v: scale(min(max(v, self.low), self.high))
+        return abs(reach(said) - reach(came)) / (scale(self.high) - scale(self.low))
+
+
+def value_text(question: Question, value: float) -> str:
+    return f"{value:,.3g}" + (f" {question.unit}" if question.unit else "")
+
+
+def ranked(result: dict[str, float]) -> list[str]:
+    """The items, the highest first."""
+    return sorted(result, key=lambda item: -result[item])
+
+
+def judge(question: Question, prediction, result) -> tuple[int, str]:
+    """A score from 0 to 100 and one sentence on the gap.
+
+    Value and curve: 100 minus the mean gap in percent of the range. Order: the share of pairs in the right order (a tie in
+    the result counts as right). Our formulation; it is meant to start a conversation, not to grade.
+    """
+    if question.kind == "value":
+        score = round(100 * (1 - question.gap(prediction, result)))
+        if prediction == result:
+            return score, f"You said {value_text(question, prediction)}, and so it is."
+        side = "more" if result > prediction else "less"
+        factor = (
+            max(result, prediction) / min(result, prediction) if question.log and min(result, prediction) > 0 else None
+        )
+        off = f"by a factor of {factor:.2g}" if factor else f"by {value_text(question, abs(result - prediction))}"
+        return (
+            score,
+            f"You said {value_text(question, prediction)}; it is {value_text(question, result)}, {side} {off}.",
+        )
+    if question.kind == "curve":
+        gaps = [question.gap(p, r) for p, r in zip(prediction, result)]
+        worst = max(range(len(gaps)), key=gaps.__getitem__)
+        off = statistics.fmean(abs(p - r) for p, r in zip(prediction, result))
+        return round(100 * (1 - statistics.fmean(gaps))), (
+            f"On average off by {off:.3g}; most at {question.xlabel} {question.x[worst]}, where you said "
+            f"{prediction[worst]:.3g} and it is {result[worst]:.3g}."
+        )
+    pairs = list(combinations(prediction, 2))
+    right = sum(result[a] >= result[b] for a, b in pairs)
+    top = ranked(result)[0]
+    first = (
+        "the first place is right"
+        if result[prediction[0]] == result[top]
+        else f"first is {top}, you said {prediction[0]}"
+    )
+    return round(100 * right / len(pairs)), f"{right} of {len(pairs)} pairs are in the right order; {first}."
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def own_file() -> Path:
+    """Where the predictions of this machine's student stand."""
+    return Path(os.environ.get("LAYERMATCH_PREDICTIONS", "my_predictions.json")).resolve()
+
+
+def load(path: Path) -> dict[str, dict]:
+    """Question's name -> {"question": ..., "attempts": [...]}; empty where there is no file yet. InputError for a damaged one."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != 1:
+            raise ValueError(f"format {content['format']!r}")
+        kept = content["predictions"]
+        for name, entry in kept.items():
+            question = question_of(entry)
+            if question.name != name or not isinstance(entry["attempts"], list):
+                raise ValueError(f"the entry {name!r}")
+            for attempt in entry["attempts"]:
+                question.check(attempt["prediction"])
+                attempt["blind"]
+            if "result" in entry and question.kind != "order":
+                values = entry["result"] if question.kind == "curve" else [entry["result"]]
+                [check_range("result", v, -math.inf) for v in values]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} holds no predictions that can be read ({error}). Nothing was changed in it; rename it, and a new "
+            "file is begun."
+        ) from error
+    return kept
+
+
+def question_of(entry: dict) -> Question:
+    given = entry["question"]
+    return Question(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+
+def keep(path: Path, question: Question, *, prediction: object = None, result: object = None) -> dict:
+    """Add a prediction, or what came out, to the file; returns the question's entry.
+
+    A prediction is blind where no result of the same question had been shown before. Nothing is removed: a second attempt
+    stands behind the first.
+    """
+    kept = load(path)
+    entry = kept.setdefault(question.name, {"question": asdict(question), "attempts": []})
+    entry["question"] = asdict(question)
+    if prediction is not None:
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        entry["attempts"].append({"prediction": question.check(prediction), "at": now, "blind": "result" not in entry})
+    if result is not None:
+        entry["result"] = result
+    text = json.dumps({"format": 1, "predictions": kept}, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, lambda f: f.write(text.encode("utf-8")))
+    return entry
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def picture(question: Question, prediction=None, result=None, interval=None) -> tuple[Figure, str]:
+    """Prediction and result in one figure, with an alt text; either may be missing. interval: (low, high) of a value."""
+    said = {} if prediction is None else {"you": prediction}
+    return _draw(question, said, result, interval)
+
+
+def class_picture(entries: dict[str, dict]) -> tuple[Figure, str]:
+    """All students' first blind predictions of one question. entries: student -> the question's entry of their file.
+
+    The result is the median over the files that hold one: runs differ a little between machines.
+    """
+    question = question_of(next(iter(entries.values())))
+    said = {name: first for name, e in entries.items() if (first := first_blind(e)) is not None}
+    results = [e["result"] for e in entries.values() if "result" in e]
+    if question.kind == "value":
+        result = statistics.median(results) if results else None
+    elif question.kind == "curve":
+        result = [statistics.median(v) for v in zip(*results)] if results else None
+    else:
+        result = {i: statistics.median(r[i] for r in results) for i in question.items} if results else None
+    return _draw(question, said, result, None)
+
+
+def first_blind(entry: dict):
+    return next((a["prediction"] for a in entry["attempts"] if a["blind"]), None)
+
+
+def _draw(question: Question, said: dict[str, object], result, interval) -> tuple[Figure, str]:
+    figure = Figure(figsize=(9, 2.8 if question.kind == "value" else 4.4), layout="constrained")
+    ax = figure.subplots()
+    draw = {"value": _value, "curve": _curve, "order": _order}[question.kind]
+    told = draw(ax, question, said, result, interval)
+    if question.kind != "order":
+        ax.legend(loc="best", fontsize=12)
+    figure.suptitle(fill(question.text, 90), fontsize=13)
+    ax.tick_params(labelsize=12)
+    ax.spines[["top", "right"]].set_visible(False)
+    scores = [judge(question, p, result)[0] for p in said.values()] if result is not None else []
+    if len(scores) > 1:
+        told += f" Mean score {statistics.fmean(scores):.0f} of 100."
+    who = "No prediction" if not said else "One prediction" if len(said) == 1 else f"{len(said)} predictions"
+    return figure, f"{question.text} {who}. {told}"
+
+
+def _value(ax, question: Question, said: dict, result, interval) -> str:
+    ax.set(xlim=(question.low, question.high), yticks=[], ylim=(-1, 1), xscale="log" if question.log else "linear")
+    ax.set_xlabel(question.unit, fontsize=13)
+    ax.spines["left"].set_visible(False)
+    told = []
+    if said:
+        values = list(said.values())
+        # Equal predictions stand above each other.
+        stand = lambda i, v: (values[:i].count(v) - (values.count(v) - 1) / 2) / max(1, values.count(v) - 1)
+        heights = [1.1 * stand(i, v) for i, v in enumerate(values)]
+        ax.plot(
+            values,
+            heights,
+            "D",
+            color=SAID,
+            markersize=11,
+            markerfacecolor="none",
+            markeredgewidth=2.5,
+            label="predicted",
+        )
+        told.append(f"Predicted: {_spread(question, values)}.")
+    if result is not None:
+        if interval is not None:
+            ax.plot(interval, (0, 0), color=CAME, linewidth=4, alpha=0.4, label="its 95 % interval")
+        ax.plot(result, 0, "o", color=CAME, markersize=13, label="result")
+        told.append(f"Result: {value_text(question, result)}.")
+    return " ".join(told)
+
+
+def _spread(question: Question, values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return value_text(question, values[0])
+    return f"median {value_text(question, statistics.median(values))}, from {min(values):.3g} to {max(values):.3g}"
+
+
+def _curve(ax, question: Question, said: dict, result, interval) -> str:
+    ax.set_xlabel(question.xlabel, fontsize=13)
+    ax.set_ylabel(question.unit, fontsize=13)
+    low, high = min([question.low, *(result or ())]), max([question.high, *(result or ())])
+    ax.set_ylim(low, high)
+    listed = lambda values: ", ".join(f"{v:.2g} at {x}" for x, v in zip(question.x, values))
+    told = []
+    for k, values in enumerate(said.values()):
+        alone = len(said) == 1
+        ax.plot(question.x, values, "D--", color=SAID, markerfacecolor="none", markersize=9, linewidth=2.5 if alone else 1,
+                alpha=1 if alone else 0.5, label="predicted" if k == 0 else None)  # fmt: skip
+    if said:
+        middle = [statistics.median(v) for v in zip(*said.values())]
+        if len(said) > 1:
+            ax.plot(question.x, middle, "D--", color=SAID, linewidth=3, markersize=9, label="median of the predictions")
+        told.append(f"Predicted{' (median)' * (len(said) > 1)}: {listed(middle)}.")
+    if result is not None:
+        ax.plot(question.x, result, "o-", color=CAME, linewidth=3, markersize=10, clip_on=False, label="result")
+        told.append(f"Result: {listed(result)}.")
+    return " ".join(told)
+
+
+def _order(ax, question: Question, said: dict, result, interval) -> str:
+    """Each item's place: with one prediction as lines from left to right, with many as counts for each place."""
+    items, n = question.items, len(question.items)
+    came = ranked(result) if result is not None else None
+    order = came or list(items)
+    told = []
+    if len(said) <= 1:
+        for columns, at, words, color in (
+            (list(said.values()), 0, "you", SAID),
+            ([came] if came else [], 1, "result", CAME),
+        ):
+            for places in columns:
+                for k, item in enumerate(places):
+                    value = f"  {result[item]:.3g} {question.unit}" if at and result else ""
+                    side = "left" if at else "right"
+                    ax.text(at, -k, f"{k + 1}. {item}{value}", ha=side, va="center", fontsize=14, color=color)
+                told.append(f"{'Predicted' if not at else 'Result'}: {', '.join(places)}.")
+            ax.text(
+                at, 0.8, words if columns else "", ha="left" if at else "right", fontsize=13, weight="bold", color=color
+            )
+        for places in said.values() if came else ():
+            for k, item in enumerate(places):
+                ax.plot((0.03, 0.97), (-k, -came.index(item)), color="#777777", linewidth=2)
+        ax.set(xlim=(-1.2, 2.2), ylim=(-n + 0.4, 1.2))
+        ax.axis("off")
+        return " ".join(told)
+    counts = [[sum(p[place] == item for p in said.values()) for place in range(n)] for item in order]
+    ax.imshow(counts, cmap="Oranges", vmin=0, vmax=max(1, max(map(max, counts)) * 1.6), aspect="auto")
+    for i, row in enumerate(counts):
+        for place, count in enumerate(row):
+            ax.text(place, i, str(count), ha="center", va="center", fontsize=15)
+            if came and place == i:  # where it really came
+                ax.add_patch(Rectangle((place - 0.47, i - 0.45), 0.94, 0.9, fill=False, edgecolor=CAME, linewidth=4))
+    ax.set_xticks(range(n), [f"place {k + 1}" for k in range(n)])
+    ax.set_yticks(range(n), order)
+    ax.set_title("Students who gave each place" + ("; framed: where it came" if came else ""), fontsize=13)
+    by_item = {item: ", ".join(f"{k + 1} by {c}" for k, c in enumerate(row) if c) for item, row in zip(order, counts)}
+    told.append("; ".join(f"{item} put at places {places}" for item, places in by_item.items()) + ".")
+    return " ".join(told + ([f"Result: {', '.join(came)}."] if came else []))
+
+
+# --- a class -----------------------------------------------------------------------------------------------------------
+
+
+def collect(folder: Path) -> tuple[dict[str, dict[str, dict]], list[str]]:
+    """(question -> student -> entry of all *.json files in a folder, what could not be read). The student is the file's name."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; put the students' files (*.json) into one and give its path.")
+    questions, unread = {}, []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            entries = load(path)
+        except InputError as error:
+            unread.append(str(error))
+            continue
+        for name, entry in entries.items():
+            questions.setdefault(name, {})[path.stem] = entry
+    if not questions:
+        raise InputError(
+            f"no predictions in {folder}; it should hold the students' files, named for them: ada.json, ..."
+        )
+    return dict(sorted(questions.items())), unread
+
+
+def draw_class(folder: Path, out: Path) -> Iterator[str]:
+    """Write one PNG for each question; yields what it shows, then a line for every file that could not be read."""
+    from ..plots import save
+
+    questions, unread = collect(folder)
+    for name, entries in questions.items():
+        blind = {student: e for student, e in entries.items() if first_blind(e) is not None}
+        if not blind:
+            yield f"{name}: nobody predicted before seeing the result."
+            continue
+        figure, alt = class_picture(entries)
+        save(figure, out / f"{name}.png")
+        yield f"{out / f'{name}.png'}: {alt}"
+    yield from (f"left out: {why}" for why in unread)

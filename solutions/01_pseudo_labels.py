@@ -1,0 +1,34 @@
+"""Solutions to notebook 01. The notebook's exercises are made from this file: run `make exercises` after a change."""
+
+import torch.nn.functional as F
+
+# %% [markdown] labels_and_mask
+# ### Exercise: who may teach? (easy)
+#
+# The network's probabilities for N samples are `p`, one row each. Return the pseudo-labels `q` (N,) and the mask `a`
+# (N,), which is true where the confidence is at least τ. The next cell checks your function on random inputs; where it
+# is not right yet, the notebook goes on with the library's.
+
+# %% labels_and_mask
+def labels_and_mask(p, tau):
+    """Probabilities p (N, C) -> pseudo-labels q (N,) and mask a (N,)."""
+    # your code
+    confidence, q = p.max(dim=1)
+    return q, confidence >= tau
+
+
+# %% [markdown] fixmatch
+# ### Exercise: FixMatch as a function (medium)
+#
+# Now the whole unlabelled loss, without looking up: from features of the weak and the strong views (N, D) and the
+# classifier's `W` (C, D), `b` (C,). The check compares the value *and* the gradients by `z_weak`, `z_strong`, `W` and
+# `b`.
+
+# %% fixmatch
+def fixmatch(z_weak, z_strong, W, b, tau):
+    """FixMatch's unlabelled loss L_u, a scalar tensor that can be differentiated."""
+    # your code
+    p = F.linear(z_weak, W, b).detach().softmax(dim=1)
+    confidence, q = p.max(dim=1)
+    a = confidence >= tau
+    return (a * F.cross_entropy(F.linear(z_strong, W, b), q, reduction="none")).mean()

@@ -1,0 +1,44 @@
+"""Solutions to notebook 03. The notebook's exercises are made from this file: run `make exercises` after a change."""
+
+# %% [markdown] benefit
+# ### Exercise: the number itself (easy)
+#
+# Compute the layer benefit of two gradients, each a flat vector. Where no sample passes τ, both gradients are 0: return
+# 0 there.
+
+# %% benefit
+def benefit(g_pseudo, g_true):
+    """Gradients g_pseudo (P,) and g_true (P,) of one layer -> their layer benefit, a number."""
+    # your code
+    size = g_true @ g_true
+    return g_pseudo @ g_true / size if size > 0 else 0.0
+
+
+# %% [markdown] benefit_when_undecided
+# ### Exercise: predict the sign (demanding)
+#
+# A network that knows nothing says $p_c = 1/C$ for every class. Each true label is replaced, with probability r, by one
+# of the $C - 1$ other classes. What is the layer benefit of such labels, averaged over the noise? At which r does its
+# sign change? (It is the same in every layer. Start at the logits, where the error is $p - e_q$.)
+
+# %% benefit_when_undecided
+def benefit_when_undecided(rate, C):
+    """Rate r of uniform errors in [0, 1], C classes -> the expected layer benefit, in every layer."""
+    # your code
+    return 1 - rate * C / (C - 1)  # p - E[e_q] = (1 - rC/(C-1)) (p - e_y): one factor for all; 0 at r = (C-1)/C
+
+
+# %% [markdown] fooling_noise
+# ### Exercise: design a noise that fools the threshold (demanding)
+#
+# Spoil `round(rate * N)` of the true labels so that no threshold helps: whatever τ one takes, among the samples over it
+# the share of wrong labels is at least the share among all. Many solutions are right.
+
+# %% fooling_noise
+def fooling_noise(p, y, rate):
+    """Probabilities p (N, C), true classes y (N,), a rate in [0, 1] -> labels q (N,), a share `rate` of them wrong."""
+    # your code
+    q = y.clone()
+    sure = p.amax(dim=1).argsort(descending=True)[: round(rate * len(y))]  # where the network is surest
+    q[sure] = (y[sure] + 1) % p.shape[1]
+    return q

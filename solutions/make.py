@@ -1,0 +1,63 @@
+"""Student and solution editions of the exercises from one source: the files in this folder.
+
+    python solutions/make.py            bring the exercise cells of notebooks/ in line with the solutions, without their answers
+    python solutions/make.py FOLDER     write the notebooks with the solutions filled in to FOLDER
+
+A solution file holds its cells under headings: `# %% [markdown] NAME` the task, `# %% NAME` the function. What stands below
+`# your code` is the answer. In a notebook an exercise is three cells, with the ids NAME-task, NAME and NAME-check.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+
+HERE = Path(__file__).parent
+NOTEBOOKS = HERE.parent / "notebooks"
+
+
+def exercises(notebook: str) -> dict[str, tuple[str, str]]:
+    """Name -> (task in Markdown, solved function) of a notebook, in their order."""
+    parts = re.split(
+        r"^# %% (\[markdown\] )?(\w+)\n", (HERE / f"{notebook}.py").read_text(encoding="utf-8"), flags=re.M
+    )
+    cells = {(bool(kind), name): text.strip() for kind, name, text in zip(parts[1::3], parts[2::3], parts[3::3])}
+    return {
+        name: (re.sub("^# ?", "", cells[True, name], flags=re.M), code)
+        for (task, name), code in cells.items()
+        if not task
+    }
+
+
+def blank(code: str) -> str:
+    """The function as a student meets it: what stands below `# your code` is gone."""
+    return re.sub(r"( *# your code\n).*", r"\1    return ...", code, flags=re.S)
+
+
+def fill(notebook: nbformat.NotebookNode, name: str, solved: bool = False) -> None:
+    """Set the notebook's exercise cells. KeyError where it lacks one: a new exercise needs its three cells put in once."""
+    cells = {cell.id: cell for cell in notebook.cells}
+    for exercise, (task, code) in exercises(name).items():
+        cells[f"{exercise}-task"].source = task
+        cells[exercise].source = code if solved else blank(code)
+        cells[f"{exercise}-check"].source = f'{exercise} = check("{exercise}")'
+        for part in ("-task", "", "-check"):
+            cells[exercise + part].metadata["tags"] = ["exercise"] if part else ["exercise", "raises-exception"]
+
+
+def main(folder: str | None = None) -> None:
+    for solutions in sorted(HERE.glob("[0-9]*.py")):
+        path = NOTEBOOKS / f"{solutions.stem}.ipynb"
+        notebook = nbformat.read(path, 4)
+        fill(notebook, path.stem, solved=folder is not None)
+        target = Path(folder or NOTEBOOKS) / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, target)
+        print(target)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
