@@ -307,6 +307,13 @@ def open_lab(request, page):
     return lambda name: in_voila(page, address, name)
 
 
+def serious(page, inside: str) -> list[str]:
+    """What axe-core finds serious or critical in the elements that match `inside`."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page, context=inside).response["violations"]
+    return [f"{v['id']}: {n['html'][:200]}" for v in found if v["impact"] in ("serious", "critical") for n in v["nodes"]]
+
+
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_lab_from_its_first_picture_to_its_lesson_link(open_lab, name, request):
     lab = open_lab(name)
@@ -324,6 +331,7 @@ def test_a_lab_from_its_first_picture_to_its_lesson_link(open_lab, name, request
     lab.paste("rubbish")
     lab.error.wait_for()
     assert "no lesson link" in lab.error.inner_text() and lab.link.input_value() == moved["link"]
+    assert not serious(lab.page, ".lml-lab"), "with the error on the screen"
 
 
 @pytest.mark.parametrize("name", ["DecisionLab", "TrainingLab"])
@@ -387,29 +395,41 @@ def test_an_error_in_a_callback_is_seen(page, jupyter, name):
     assert lab.link.input_value() == before["link"] and lab.shown()["png"] == before["png"], "the state before is kept"
 
 
-def test_a_lab_is_used_with_the_keyboard_alone(page, jupyter):
-    """Tab goes through controls, lesson link last; arrow keys move a slider, space presses a button."""
-    lab = in_jupyterlab(page, jupyter, "NoiseLab")
+FOCUSED = """() => {
+  const e = document.activeElement, label = e.labels?.[0]?.innerText;
+  return [e.getAttribute("role") || e.tagName.toLowerCase(), e.getAttribute("aria-label") || e.innerText || label || ""];
+}"""
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_lab_is_used_with_the_keyboard_alone(page, classroom, name):
+    """Tab goes through every control, each with a name; arrows move a slider, space presses Reset, Enter takes a link."""
+    lab = in_voila(page, classroom, name)
     first = lab.settle()
     handle = lab.root.locator(".noUi-handle").first
     handle.focus()
+    seen = [tuple(page.evaluate(FOCUSED))]
+    at_the_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
     for _ in range(5):
-        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowLeft" if at_the_end else "ArrowRight")
     moved = lab.settle(after=first)
-    assert lab.bench.State.from_link(moved["link"]).rate > lab.bench.State.from_link(first["link"]).rate
-    order = []
-    for _ in range(30):
+    for _ in range(60):
         page.keyboard.press("Tab")
-        order.append(
-            page.evaluate(
-                "document.activeElement.innerText || document.activeElement.type || document.activeElement.getAttribute('role')"
-            )
-        )
-        if order[-1] == "Reset":
+        seen.append(tuple(page.evaluate(FOCUSED)))
+        if seen[-1][1] == "Reset":
             break
-    assert order[-1] == "Reset" and "block" in order and "slider" in order, order
+    assert seen[-1][1] == "Reset" and all(told.strip() for role, told in seen if role != "div"), seen
+    controls = lab.bench.State.controls()
+    sliders = {told for role, told in seen if role == "slider"}
+    assert {c.label for c in controls.values() if not c.options and not c.box} <= sliders | {""}, sliders
     page.keyboard.press("Space")
     assert lab.settle(after=moved) == first
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.type") == "text"
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type(moved["link"])
+    page.keyboard.press("Enter")
+    assert lab.settle(after=first) == moved
 
 
 def test_formulas_render_without_the_network(page, classroom):

@@ -166,7 +166,9 @@ class Lab(widgets.VBox):
 
     def _moved(self, change) -> None:
         name = next(n for n, w in self.controls.items() if w is change["owner"])
-        self.on_screen(lambda: self.change(**{name: change["new"]}))
+        new = change["new"]
+        new = round(new, 9) if isinstance(new, float) else new  # a browser's 0.8 may be 0.8000000000000002
+        self.on_screen(lambda: self.change(**{name: new}))
 
     def _linked(self, change) -> None:
         self.on_screen(lambda: self.set(self.bench.State.from_link(change["new"])))

@@ -1,4 +1,19 @@
 // A PNG with an alt text that follows it, and clicks as shares of its width and height.
+
+// Core ipywidgets gives a slider's handle no name of its own; a screen reader should hear that of its label.
+function nameSliders(el) {
+  const lab = el.closest(".lml-lab");
+  if (!lab) return requestAnimationFrame(() => nameSliders(el)); // not on the page yet
+  const name = () => {
+    for (const handle of lab.querySelectorAll("[role=slider]:not([aria-label])")) {
+      const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label");
+      if (label?.textContent) handle.setAttribute("aria-label", label.textContent);
+    }
+  };
+  new MutationObserver(name).observe(lab, { childList: true, subtree: true });
+  name();
+}
+
 function render({ model, el }) {
   const img = document.createElement("img");
   img.className = "lml-picture";
@@ -30,6 +45,7 @@ function render({ model, el }) {
   size();
   draw();
   el.appendChild(img);
+  nameSliders(el);
   return () => { if (url) URL.revokeObjectURL(url); };
 }
 export default { render };
