@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo lab classroom test test-fast studies evidence recordings figures notebooks bench lint clean
+.PHONY: help install demo lab classroom test test-fast studies evidence recordings figures notebooks exercises solved handout claims site slides bench lint clean
 
 help:
 	@echo "make demo       train three methods, print two tables, draw a figure (about a minute)"
@@ -15,6 +15,11 @@ help:
 	@echo "make recordings record the runs that come with the package (about two minutes)"
 	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes)"
 	@echo "make notebooks  run every notebook and keep its outputs"
+	@echo "make exercises  bring the notebooks' exercises in line with solutions/; make solved writes notebooks with the solutions"
+	@echo "make handout    copies of the notebooks without results, for a class that should predict"
+	@echo "make claims     every claim of README and notebooks with its evidence"
+	@echo "make site       the notebooks and docs/ as pages in out/site, readable without server or network"
+	@echo "make slides     slides from the notebooks in out/slides, likewise"
 	@echo "make bench      measure speed and memory"
 	@echo "make lint       check the style"
 
@@ -58,9 +63,31 @@ recordings: install
 figures: install
 	$(BIN)/python benchmarks/figures.py
 
+# Predictions of one's own are neither shown in the outputs nor touched.
+notebooks: export LAYERMATCH_PREDICTIONS = $(shell mktemp -d)/none.json
 notebooks: install
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
+
+exercises: install
+	$(BIN)/python solutions/make.py
+
+# Beside notebooks/, for they read benchmarks/ and figures/ by relative paths.
+solved: install
+	$(BIN)/python solutions/make.py solved
+
+handout: install
+	$(BIN)/jupyter nbconvert --to notebook --ClearOutputPreprocessor.enabled=True --output-dir handout notebooks/*.ipynb
+
+claims: install
+	@$(BIN)/python benchmarks/claims.py
+
+# Both show the notebooks as they are and run nothing.
+site: install
+	$(BIN)/python docs/build.py site
+
+slides: install
+	$(BIN)/python docs/build.py slides
 
 bench: install
 	$(BIN)/python benchmarks/speed.py
@@ -71,4 +98,4 @@ lint: install
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv out solved handout

@@ -4,6 +4,7 @@ Screenshots of every lab at 1280x720 and 1920x1080 go to out/screenshots. Set CH
 """
 
 import base64
+import json
 import os
 import shutil
 import socket
@@ -47,6 +48,12 @@ QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 LIVE = """from layermatch_lite import TrainConfig
 from layermatch_lite.labs import LiveRun
 LiveRun(TrainConfig(steps=3000, log_every=50, probe_every=100, device="cpu"), "live.pt")"""
+
+PREDICT = """from layermatch_lite.course import predict_curve, predict_order
+curve = predict_curve("c", "How does it fall?", (0, 1, 2), xlabel="step", unit="height")
+order = predict_order("o", "Which is best?", ["A", "B"])
+display(curve, order)""", """curve.reveal([1.0, 0.5, 0.25])
+order.reveal({"A": 1, "B": 2})"""
 
 pytestmark = pytest.mark.slow
 
@@ -117,16 +124,23 @@ def serve(command: list[str], folder: Path, cache: Path, **environment: str):
 
 
 @pytest.fixture(scope="session")
-def jupyter(tmp_path_factory, lab_cache):
+def jupyter_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("jupyter")
+
+
+@pytest.fixture(scope="session")
+def jupyter(jupyter_folder, lab_cache):
     """JupyterLab with one small notebook per lab: the lab, and a cell that breaks it."""
-    folder = tmp_path_factory.mktemp("jupyter")
-    for name in (*BENCHES, "LiveRun"):
+    folder = jupyter_folder
+    for name in (*BENCHES, "LiveRun", "Predict"):
         cells = [
             f"from layermatch_lite.labs import {name}\nlab = {name}()\nlab",
             "def broken(state):\n    raise RuntimeError('planted in a callback')\nlab.bench.look = broken",
         ]
         if name == "LiveRun":
             cells = [LIVE]
+        if name == "Predict":
+            cells = list(PREDICT)
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, folder / f"{name}.ipynb")
@@ -285,6 +299,45 @@ def test_a_live_run_is_started_stopped_and_gone_on_with(page, jupyter):
     root.get_by_role("button", name="Stop").click()
     says("stopped at step")
     assert root.locator(".lml-error").count() == 0
+
+
+def test_a_prediction_is_made_with_the_keyboard_committed_and_shown(page, jupyter, jupyter_folder):
+    page.goto(f"{jupyter}/doc/tree/Predict.ipynb")
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    page.keyboard.press("Shift+Enter")
+    curve, order = (page.locator(".lml-lab").nth(k) for k in (0, 1))
+    picture = curve.locator("img.lml-picture")
+    picture.wait_for()
+    sliders = curve.get_by_role("slider")
+    assert [sliders.nth(k).get_attribute("aria-label") for k in range(3)] == ["step 0", "step 1", "step 2"]
+    before = picture.get_attribute("alt")
+    sliders.nth(1).focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("a => a[0].alt !== a[1]", arg=[picture.element_handle(), before])
+    assert "0.6 at 1" in picture.get_attribute("alt")
+    curve.get_by_role("button", name="Commit").focus()
+    page.keyboard.press("Enter")
+    curve.get_by_text("Committed").wait_for()
+    assert curve.get_by_role("button", name="Commit").is_disabled()
+    order.get_by_label("place 1").select_option("B")
+    order.get_by_role("button", name="Commit").click()
+    order.get_by_text("B stands twice").wait_for()
+    order.get_by_label("place 2").select_option("A")
+    order.get_by_role("button", name="Commit").click()
+    order.get_by_text("Committed").wait_for()
+    assert not serious(page, ".lml-lab")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "Predict.png")
+    page.locator(".jp-CodeCell .cm-content").nth(1).click()
+    page.keyboard.press("Shift+Enter")
+    page.get_by_text("1 of 1 pairs are in the right order; the first place is right. Score: 100 of 100.").wait_for()
+    assert page.get_by_text("most at step 2").count() == 1
+    assert page.locator(".jp-OutputArea img[alt*='Result: 1 at 0, 0.5 at 1, 0.25 at 2']").count() == 1
+    page.screenshot(path=SCREENSHOTS / "Predict_result.png")
+    kept = json.loads((jupyter_folder / "my_predictions.json").read_text())["predictions"]
+    assert kept["c"]["attempts"][0]["prediction"] == [0.5, 0.6, 0.5] and kept["o"]["attempts"][0]["blind"]
 
 
 def in_voila(page, classroom: str, name: str) -> OnScreen:

@@ -132,7 +132,8 @@ class Predict(widgets.VBox):
         from ..plots import as_png
 
         if self.question.kind != "curve":
-            self.sketch.layout.display = "none"  # one number or an order needs no drawing
+            self.sketch.layout.display = "none"
+            self.sketch.alt = f"One number or an order needs no drawing. {self.question.text}"
             return
         figure, alt = predictions.picture(self.question, self.prediction)
         with self.sketch.hold_sync():

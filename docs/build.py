@@ -1,0 +1,94 @@
+"""Build the site (`make site`) or the slides (`make slides`) from the notebooks as they are; nothing is executed."""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from sphinx.cmd.build import build_main
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+VIEW, STATE = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("view", "state"))
+
+
+def read_still(path: Path) -> nbformat.NotebookNode:
+    """The notebook without its widgets, which need a kernel: a lab is shown by its picture."""
+    notebook = nbformat.read(path, 4)
+    models = notebook.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+
+    def pictures(name):
+        """All pictures inside a widget, found from parent to child in the saved state."""
+        state = models[name]["state"]
+        for buffer in models[name].get("buffers", []):
+            if buffer["path"] == ["png"]:
+                yield nbformat.v4.new_output(
+                    "display_data", {"image/png": buffer["data"]}, metadata={"image/png": {"alt": state["alt"]}}
+                )
+        for child in re.findall(r"IPY_MODEL_(\w+)", json.dumps(state.get("children", []))):
+            yield from pictures(child)
+
+    for cell in notebook.cells:
+        outputs = []
+        for output in cell.get("outputs", []):
+            view = output.get("data", {}).pop(VIEW, None)
+            text = output.get("data", {}).get("text/plain", "")
+            if view and "image/png" not in output.data and re.match(r"\w+\(", text):  # only a Python repr
+                outputs += pictures(view["model_id"])
+            else:
+                outputs.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = outputs
+    return notebook
+
+
+def gather(folder: Path) -> None:
+    """The site's pages: docs/ at the top, so that it starts with index.html; beside them the notebooks and what is linked to."""
+    (folder / "notebooks").mkdir()
+    linked = {"README.md"}  # docs/index.md includes its table
+    for path in NOTEBOOKS:
+        notebook = read_still(path)
+        nbformat.write(notebook, folder / "notebooks" / path.name)
+        linked.update(re.findall(r"\]\(\.\./([^)#\s]+)", "\n".join(c.source for c in notebook.cells)))
+    for path in (ROOT / "docs").glob("*.md"):
+        text = path.read_text(encoding="utf-8").replace("](../", "](")  # no longer one level down
+        (folder / path.name).write_text(text, encoding="utf-8")
+        linked.update(re.findall(r"\]\(([^)#:\s]+)", text))
+    linked.update(re.findall(r"\]\((figures/[^)]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    for name in linked:
+        if (ROOT / name).is_file() and not (folder / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+def build_site(out: Path) -> int:
+    """Sphinx's exit status; a warning (a dead link, a formula it cannot read) counts as failure."""
+    with tempfile.TemporaryDirectory() as pages, tempfile.TemporaryDirectory() as doctrees:
+        gather(Path(pages))
+        conf = str(ROOT / "docs")
+        return build_main(["-q", "-W", "--keep-going", "-j", "auto", "-c", conf, "-d", doctrees, pages, str(out)])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["site", "slides"])
+    parser.add_argument("out", nargs="?", type=Path, help="folder, replaced as a whole; default out/site or out/slides")
+    args = parser.parse_args()
+    out = args.out or ROOT / "out" / args.what
+    if out.exists() and any(out.iterdir()) and not (out / "index.html").is_file():
+        sys.exit(f"{out} holds something else; name another folder.")
+    shutil.rmtree(out, ignore_errors=True)
+    if args.what == "site":
+        status = build_site(out)
+    else:
+        from slides import build_slides
+
+        lessons = [p for p in NOTEBOOKS if p.stem != "09_classroom"]  # that one is a page of labs
+        build_slides({p.stem: read_still(p) for p in lessons}, out)
+        status = 0
+    print(f"Open {out / 'index.html'}")
+    sys.exit(status)
