@@ -1,4 +1,4 @@
-"""How long each notebook takes, from the time stamps of its last run: `python benchmarks/times.py` prints docs/teaching.md's table."""
+"""How long each notebook takes, from the time stamps of its last run: prints the table of docs/teaching.md."""
 
 from __future__ import annotations
 

@@ -63,6 +63,8 @@ def gather(folder: Path) -> None:
         if (ROOT / name).is_file() and not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+    readme = folder / "README.md"  # beside the pages of docs/, not above them
+    readme.write_text(readme.read_text(encoding="utf-8").replace("](docs/", "]("), encoding="utf-8")
 
 
 def build_site(out: Path) -> int:

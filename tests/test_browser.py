@@ -6,7 +6,6 @@ Screenshots of every lab at 1280x720 and 1920x1080 go to out/screenshots. Set CH
 import base64
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -42,9 +41,6 @@ SLIDERS = {
     "TimeMachine": ("snapshot", "snapshot"),
     "ThresholdLab": ("threshold τ", "tau"),
 }
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
-
 LIVE = """from layermatch_lite import TrainConfig
 from layermatch_lite.labs import LiveRun
 LiveRun(TrainConfig(steps=3000, log_every=50, probe_every=100, device="cpu"), "live.pt")"""
@@ -56,25 +52,6 @@ display(curve, order)""", """curve.reveal([1.0, 0.5, 0.25])
 order.reveal({"A": 1, "B": 2})"""
 
 pytestmark = pytest.mark.slow
-
-
-def find_chromium() -> str | None:
-    named = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
-    return next((path for name in named if name and (path := shutil.which(name))), None)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A headless Chromium: the machine's own, or installed where that is possible without asking (root on Debian)."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    if find_chromium() is None and shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
-        subprocess.run("apt-get update -qq && apt-get install -y -qq chromium", shell=True, capture_output=True)
-    if (path := find_chromium()) is None:
-        pytest.skip("no Chromium on this machine and none could be installed; install one, or set CHROMIUM to its path")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=list(QUIET))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -315,8 +292,8 @@ def test_a_prediction_is_made_with_the_keyboard_committed_and_shown(page, jupyte
     sliders.nth(1).focus()
     for _ in range(10):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("a => a[0].alt !== a[1]", arg=[picture.element_handle(), before])
-    assert "0.6 at 1" in picture.get_attribute("alt")
+    page.wait_for_function("a => a.alt.includes('0.6 at 1')", arg=picture.element_handle())
+    assert picture.get_attribute("alt") != before
     curve.get_by_role("button", name="Commit").focus()
     page.keyboard.press("Enter")
     curve.get_by_text("Committed").wait_for()
@@ -333,8 +310,8 @@ def test_a_prediction_is_made_with_the_keyboard_committed_and_shown(page, jupyte
     page.locator(".jp-CodeCell .cm-content").nth(1).click()
     page.keyboard.press("Shift+Enter")
     page.get_by_text("1 of 1 pairs are in the right order; the first place is right. Score: 100 of 100.").wait_for()
-    assert page.get_by_text("most at step 2").count() == 1
-    assert page.locator(".jp-OutputArea img[alt*='Result: 1 at 0, 0.5 at 1, 0.25 at 2']").count() == 1
+    assert page.get_by_text("most at step 0").count() == 1
+    assert page.locator(".jp-OutputArea-output img[src^='data:image/png']").count() == 2  # JupyterLab drops their alt texts
     page.screenshot(path=SCREENSHOTS / "Predict_result.png")
     kept = json.loads((jupyter_folder / "my_predictions.json").read_text())["predictions"]
     assert kept["c"]["attempts"][0]["prediction"] == [0.5, 0.6, 0.5] and kept["o"]["attempts"][0]["blind"]

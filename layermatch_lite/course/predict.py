@@ -27,7 +27,8 @@ class Predict(widgets.VBox):
         self.commit_button = self._button("Commit", self.commit, button_style="primary")
         self.again_button = self._button("Start over", self.start_over)
         self.told = widgets.HTML()
-        self.sketch = Picture(width=900, height=420)
+        self.sketch = Picture(width=900, height=440)
+        self.sketch.add_class("lml-sketch")
         for field in self.fields:
             field.observe(lambda _: self._draw(), "value")
         title = f'<div class="lml-title" role="heading" aria-level="3">Predict <span>{html.escape(question.text)}</span></div>'

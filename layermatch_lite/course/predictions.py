@@ -218,13 +218,15 @@ def first_blind(entry: dict):
 
 
 def _draw(question: Question, said: dict[str, object], result, interval) -> tuple[Figure, str]:
-    figure = Figure(figsize=(9, 2.8 if question.kind == "value" else 4.4), layout="constrained")
+    height = {"value": 2.8, "curve": 4.4, "order": 1.4 + 0.6 * len(question.items)}[question.kind]
+    figure = Figure(figsize=(9, height), layout="constrained")
     ax = figure.subplots()
     draw = {"value": _value, "curve": _curve, "order": _order}[question.kind]
     told = draw(ax, question, said, result, interval)
     if question.kind != "order":
         ax.legend(loc="best", fontsize=12)
-    figure.suptitle(fill(question.text, 90), fontsize=13)
+    if result is not None:  # a sketch stands below its question anyway
+        figure.suptitle(fill(question.text, 90), fontsize=13)
     ax.tick_params(labelsize=12)
     ax.spines[["top", "right"]].set_visible(False)
     scores = [judge(question, p, result)[0] for p in said.values()] if result is not None else []
