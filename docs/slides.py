@@ -22,7 +22,7 @@ def as_slides(notebook: NotebookNode) -> NotebookNode:
     """The notebook with one cell for each part of a slide.
 
     - A heading of the first or second level begins a slide; other prose goes on a slide below it.
-    - Every picture and every table has a slide of its own, without the code.
+    - Every picture and every table has a slide of its own, without the code. Code is shown where a cell's tag says "code".
     - What a cell prints goes beneath whatever came before it; where there is much of it, on a slide of its own.
     - Exercises and predictions stay in the notebook: they are there to be done, not to be shown.
     """
@@ -42,6 +42,8 @@ def as_slides(notebook: NotebookNode) -> NotebookNode:
                     heading = begins[1]
                 if part.strip():
                     add(new_markdown_cell(part), "slide" if begins else "subslide")
+        if "code" in tags:
+            add(new_markdown_cell(f"```python\n{cell.source}\n```"), "-")
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "image/png" in data or "text/html" in data:
