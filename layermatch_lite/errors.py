@@ -43,3 +43,18 @@ def check_range(
     else:
         interval = f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
     raise InputError(f"{name}={value!r} is not allowed; give {kind} {interval}.")
+
+
+def check_file(path: object, content: object, form: str, version: int, *, anew: str) -> None:
+    """Raise InputError unless `content`, read from `path`, is of this form ("layermatch_lite run") and version.
+
+    anew: what to do for a new one.
+    """
+    if not isinstance(content, dict) or content.get("format") != form:
+        package, kind = form.split()
+        raise InputError(f"{path} is not a {kind} of {package}; give one that this package saved.")
+    if content.get("version") != version:
+        raise InputError(
+            f"{path} has format version {content.get('version')!r}, this package reads {version}; use the package version that "
+            f"wrote it, or {anew} anew."
+        )

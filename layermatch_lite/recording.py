@@ -23,7 +23,7 @@ from .augment import Views
 from .config import TrainConfig
 from .data import SSLData
 from .device import autocast
-from .errors import InputError, check_choice, check_range
+from .errors import InputError, check_choice, check_file, check_range
 from .loss import pseudo_label
 from .run import Run
 from .seeding import generator
@@ -111,13 +111,7 @@ class Recording:
             raise InputError(
                 f"{path} is not a whole recording ({type(error).__name__}: {error}); use another copy, or record the run anew."
             ) from error
-        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            raise InputError(f"{path} is not a recording of layermatch_lite; give one saved by `record`.")
-        if meta.get("version") != VERSION:
-            raise InputError(
-                f"{path} has format version {meta.get('version')!r}, this package reads {VERSION}; use the package version that "
-                "wrote it, or record the run anew."
-            )
+        check_file(path, meta, FORMAT, VERSION, anew="record the run")
         try:
             config = TrainConfig(**meta["config"])
             found = cls(config, meta["about"], meta["history"], meta["layer_benefit"], **content)

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from .config import TrainConfig
 from .device import pick_device
-from .errors import InputError
+from .errors import InputError, check_file
 from .loss import FreeMatch
 from .models import build_model
 from .parallel import world_size
@@ -178,15 +178,7 @@ class Run:
                 f"{path} is not a whole run of layermatch_lite ({type(error).__name__}); it may be truncated or "
                 "come from elsewhere. Use another copy, or train anew."
             ) from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputError(
-                f"{path} is a file of PyTorch, but not a run of layermatch_lite; give one saved by `train`."
-            )
-        if content.get("version") != VERSION:
-            raise InputError(
-                f"{path} has format version {content.get('version')!r}, this package reads {VERSION}; use the "
-                "package version that wrote it, or train anew."
-            )
+        check_file(path, content, FORMAT, VERSION, anew="train")
         try:
             recorded = torch.device(content["environment"]["device"])
             device = pick_device(str(recorded)) if device is None else torch.device(device)

@@ -17,7 +17,7 @@ from pathlib import Path
 from .compare import Outcome, run_all
 from .config import TrainConfig
 from .device import pick_device
-from .errors import InputError
+from .errors import InputError, check_file
 from .report import early_and_late, layer_benefits
 from .run import environment
 from .system import write_atomically
@@ -118,12 +118,14 @@ def carry_out(
         if (key := _key(config)) in known:
             content["runs"].append({"setting": setting, "row": row, "seed": config.seed} | known[key])
             missing.remove((setting, row, config))
-    configs = {_key(config): config for _, _, config in missing}  # rows of several settings may be one and the same run
+    configs = {_key(config): config for _, _, config in missing}
+    places: dict[str, list[tuple[str, str]]] = {}  # rows of several settings may be one and the same run
+    for setting, row, config in missing:
+        places.setdefault(_key(config), []).append((setting, row))
 
     def record(_: int, outcome: Outcome) -> None:
-        for setting, row, config in missing:
-            if config == outcome.config:
-                content["runs"].append({"setting": setting, "row": row, "seed": config.seed} | summary(outcome))
+        for setting, row in places[_key(outcome.config)]:
+            content["runs"].append({"setting": setting, "row": row, "seed": outcome.config.seed} | summary(outcome))
         keep()
 
     if missing:
@@ -162,13 +164,7 @@ def load(path: str | PathLike) -> dict:
         raise InputError(f"{path} does not exist; give the file of a recorded study.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a study ({error}); give a file written by a study.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path} is not a study of layermatch_lite; give a file written by one.")
-    if content.get("version") != VERSION:
-        raise InputError(
-            f"{path} has format version {content.get('version')!r}, this package reads {VERSION}; use the package version "
-            "that wrote it, or carry out the study anew."
-        )
+    check_file(path, content, FORMAT, VERSION, anew="carry out the study")
     needed = {
         "name": str,
         "question": str,
