@@ -19,6 +19,11 @@ def seconds(cell: nbformat.NotebookNode) -> float:
     return (ended - began).total_seconds()
 
 
+def total(path: Path) -> float:
+    """Seconds of all cells of a notebook."""
+    return sum(seconds(cell) for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+
+
 def table() -> str:
     """One row for each notebook: its seconds, and the section in which most of them go."""
     lines = ["| notebook | seconds | where most of them go |", "|---|---|---|"]
@@ -31,7 +36,7 @@ def table() -> str:
             else:
                 by_section[heading] = by_section.get(heading, 0.0) + seconds(cell)
         most = max(by_section, key=by_section.get)
-        lines.append(f"| [{path.stem[:2]}](../notebooks/{path.name}) | {sum(by_section.values()):.0f} | {most} |")
+        lines.append(f"| [{path.stem[:2]}](../notebooks/{path.name}) | {total(path):.0f} | {most} |")
     return "\n".join(lines)
 
 
