@@ -12,8 +12,10 @@ QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """No test reads or writes the user's cache."""
-    monkeypatch.setenv("LAYERMATCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    """No test reads or writes the user's cache, or predictions."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LAYERMATCH_CACHE", str(folder))
+    monkeypatch.setenv("LAYERMATCH_PREDICTIONS", str(folder / "predictions.json"))
 
 
 @pytest.fixture

@@ -128,6 +128,7 @@ def jupyter(jupyter_folder, lab_cache):
         ["jupyterlab", "--ServerApp.token=", "--ServerApp.password=", "--allow-root", "--ip=127.0.0.1"],
         folder,
         lab_cache,
+        LAYERMATCH_PREDICTIONS="my_predictions.json",  # where the notebook is
     )
 
 
