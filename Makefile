@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo lab classroom test test-fast studies evidence recordings figures notebooks exercises solved handout claims site slides bench lint clean
+.PHONY: help install demo lab classroom test test-fast studies evidence recordings figures notebooks exercises solved handout claims site site-teachers slides bench lint clean
 
 help:
 	@echo "make demo       train three methods, print two tables, draw a figure (about a minute)"
@@ -19,6 +19,7 @@ help:
 	@echo "make handout    copies of the notebooks without results, for a class that should predict"
 	@echo "make claims     every claim of README and notebooks with its evidence"
 	@echo "make site       the notebooks and docs/ as pages in out/site, readable without server or network"
+	@echo "make site-teachers  the same with the guide for teachers and the exam"
 	@echo "make slides     slides from the notebooks in out/slides, likewise"
 	@echo "make bench      measure speed and memory"
 	@echo "make lint       check the style"
@@ -72,12 +73,11 @@ notebooks: install
 exercises: install
 	$(BIN)/python solutions/make.py
 
-# Beside notebooks/, for they read benchmarks/ and figures/ by relative paths.
+handout: install
+	$(BIN)/python solutions/make.py handout
+
 solved: install
 	$(BIN)/python solutions/make.py solved
-
-handout: install
-	$(BIN)/jupyter nbconvert --to notebook --ClearOutputPreprocessor.enabled=True --output-dir handout notebooks/*.ipynb
 
 claims: install
 	@$(BIN)/python benchmarks/claims.py
@@ -85,6 +85,9 @@ claims: install
 # Both show the notebooks as they are and run nothing.
 site: install
 	$(BIN)/python docs/build.py site
+
+site-teachers: install
+	$(BIN)/python docs/build.py site-teachers
 
 slides: install
 	$(BIN)/python docs/build.py slides

@@ -1,4 +1,4 @@
-"""Build the site (`make site`) or the slides (`make slides`) from the notebooks as they are; nothing is executed."""
+"""Build the site (`make site`, or `make site-teachers`) or the slides (`make slides`) from the notebooks; nothing is executed."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FOR_TEACHERS = ("teaching", "exam")  # the exam has its answers, the guide the predictions' results
 VIEW, STATE = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("view", "state"))
 
 
@@ -46,8 +47,16 @@ def read_still(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def gather(folder: Path) -> None:
+def without_links(text: str) -> str:
+    """A page for students: the teachers' own pages are neither listed nor linked."""
+    names = "|".join(FOR_TEACHERS)
+    text = re.sub(rf"^(- \[\w+\]\(({names})\.md\).*|({names}))\n", "", text, flags=re.MULTILINE)
+    return re.sub(rf"\[([^\]]+)\]\((?:docs/)?(?:{names})\.md[^)]*\)", r"\1", text)
+
+
+def gather(folder: Path, teachers: bool) -> None:
     """The site's pages: docs/ at the top, so that it starts with index.html; beside them the notebooks and what is linked to."""
+    edition = (lambda text: text) if teachers else without_links
     (folder / "notebooks").mkdir()
     linked = {"README.md"}  # docs/index.md includes its table
     for path in NOTEBOOKS:
@@ -55,7 +64,9 @@ def gather(folder: Path) -> None:
         nbformat.write(notebook, folder / "notebooks" / path.name)
         linked.update(re.findall(r"\]\(\.\./([^)#\s]+)", "\n".join(c.source for c in notebook.cells)))
     for path in (ROOT / "docs").glob("*.md"):
-        text = path.read_text(encoding="utf-8").replace("](../", "](")  # no longer one level down
+        if path.stem in FOR_TEACHERS and not teachers:
+            continue
+        text = edition(path.read_text(encoding="utf-8").replace("](../", "]("))  # no longer one level down
         (folder / path.name).write_text(text, encoding="utf-8")
         linked.update(re.findall(r"\]\(([^)#:\s]+)", text))
     linked.update(re.findall(r"\]\((figures/[^)]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
@@ -64,28 +75,28 @@ def gather(folder: Path) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     readme = folder / "README.md"  # beside the pages of docs/, not above them
-    readme.write_text(readme.read_text(encoding="utf-8").replace("](docs/", "]("), encoding="utf-8")
+    readme.write_text(edition(readme.read_text(encoding="utf-8").replace("](docs/", "](")), encoding="utf-8")
 
 
-def build_site(out: Path) -> int:
+def build_site(out: Path, teachers: bool) -> int:
     """Sphinx's exit status; a warning (a dead link, a formula it cannot read) counts as failure."""
     with tempfile.TemporaryDirectory() as pages, tempfile.TemporaryDirectory() as doctrees:
-        gather(Path(pages))
+        gather(Path(pages), teachers)
         conf = str(ROOT / "docs")
         return build_main(["-q", "-W", "--keep-going", "-j", "auto", "-c", conf, "-d", doctrees, pages, str(out)])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["site", "slides"])
-    parser.add_argument("out", nargs="?", type=Path, help="folder, replaced as a whole; default out/site or out/slides")
+    parser.add_argument("what", choices=["site", "site-teachers", "slides"])
+    parser.add_argument("out", nargs="?", type=Path, help="folder, replaced as a whole; default out/WHAT")
     args = parser.parse_args()
     out = args.out or ROOT / "out" / args.what
     if out.exists() and any(out.iterdir()) and not (out / "index.html").is_file():
         sys.exit(f"{out} holds something else; name another folder.")
     shutil.rmtree(out, ignore_errors=True)
-    if args.what == "site":
-        status = build_site(out)
+    if args.what.startswith("site"):
+        status = build_site(out, teachers=args.what == "site-teachers")
     else:
         from slides import build_slides
 

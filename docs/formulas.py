@@ -16,7 +16,7 @@ REWRITE = {
     r"\\operatorname\*?\{": r"\\,\\mathrm{",
     r"(?<!\\left)(?<!\\right)\\[lr]Vert(?![a-zA-Z])": r"\\|",  # or the left bar of a norm grows and the right one does not
     r"(?<!\\left)(?<!\\right)\\[lr]vert(?![a-zA-Z])": "|",
-    r"\\(log|ln|exp)\s+(?=[a-zA-Z])": r"\\\1\\, ",
+    r"\\(log|ln|exp)\s+(?=[a-zA-Z0-9])": r"\\\1\\, ",
     r"\{aligned\}": "{align*}",
 }
 

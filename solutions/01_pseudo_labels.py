@@ -20,9 +20,9 @@ def labels_and_mask(p, tau):
 # %% [markdown] fixmatch
 # ### Exercise: FixMatch as a function (medium)
 #
-# Now the whole unlabelled loss, without looking up: from features of the weak and the strong views (N, D) and the
-# classifier's `W` (C, D), `b` (C,). The check compares the value *and* the gradients by `z_weak`, `z_strong`, `W` and
-# `b`.
+# The six lines as a function of features of the weak and the strong views (N, D) and the classifier's `W` (C, D), `b`
+# (C,): scroll until they are out of sight, and write them yourself. The check compares the value *and* the gradients by
+# `z_weak`, `z_strong`, `W` and `b`.
 
 # %% fixmatch
 def fixmatch(z_weak, z_strong, W, b, tau):

@@ -17,9 +17,10 @@ def benefit(g_pseudo, g_true):
 # %% [markdown] benefit_when_undecided
 # ### Exercise: predict the sign (demanding)
 #
-# A network that knows nothing says $p_c = 1/C$ for every class. Each true label is replaced, with probability r, by one
-# of the $C - 1$ other classes. What is the layer benefit of such labels, averaged over the noise? At which r does its
-# sign change? (It is the same in every layer. Start at the logits, where the error is $p - e_q$.)
+# A network that knows next to nothing says $p_c \approx 1/C$ for every class. All samples count, whatever τ. Each true
+# label is replaced, with probability r, by one of the $C - 1$ other classes. What is the layer benefit of such labels,
+# averaged over the noise? At which r does its sign change? (It is the same in every layer that has a gradient at all.
+# Start at the logits, where the error is $p - e_q$.)
 
 # %% benefit_when_undecided
 def benefit_when_undecided(rate, C):

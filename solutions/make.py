@@ -1,7 +1,10 @@
-"""Student and solution editions of the exercises from one source: the files in this folder.
+"""Editions of the notebooks from one source: the files in this folder.
 
     python solutions/make.py            bring the exercise cells of notebooks/ in line with the solutions, without their answers
-    python solutions/make.py FOLDER     write the notebooks with the solutions filled in to FOLDER
+    python solutions/make.py handout    copies of all notebooks without results, for a class that should predict
+    python solutions/make.py solved     such copies with the solutions filled in
+
+Copies stand in folders beside notebooks/, since they read other files by relative paths.
 
 A solution file holds its cells under headings: `# %% [markdown] NAME` the task, `# %% NAME` the function. What stands below
 `# your code` is the answer. In a notebook an exercise is three cells, with the ids NAME-task, NAME and NAME-check.
@@ -48,15 +51,29 @@ def fill(notebook: nbformat.NotebookNode, name: str, solved: bool = False) -> No
             cells[exercise + part].metadata["tags"] = ["exercise"] if part else ["exercise", "raises-exception"]
 
 
-def main(folder: str | None = None) -> None:
-    for solutions in sorted(HERE.glob("[0-9]*.py")):
-        path = NOTEBOOKS / f"{solutions.stem}.ipynb"
-        notebook = nbformat.read(path, 4)
-        fill(notebook, path.stem, solved=folder is not None)
-        target = Path(folder or NOTEBOOKS) / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
+def without_results(notebook: nbformat.NotebookNode) -> None:
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+            cell.metadata.pop("execution", None)
+    notebook.metadata.pop("widgets", None)  # the labs' last pictures
+
+
+def main(edition: str = "notebooks") -> None:
+    if edition not in ("notebooks", "handout", "solved"):
+        sys.exit(f"{edition!r} is no edition; choose from handout, solved, or none to bring notebooks/ in line.")
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        notebook, exercised = nbformat.read(path, 4), (HERE / f"{path.stem}.py").exists()
+        if exercised:
+            fill(notebook, path.stem, solved=edition == "solved")
+        if edition != "notebooks":
+            without_results(notebook)
+        elif not exercised:
+            continue
+        target = HERE.parent / edition / path.name
+        target.parent.mkdir(exist_ok=True)
         nbformat.write(notebook, target)
-        print(target)
+        print(target.relative_to(HERE.parent))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from layermatch_lite.course import claim
 
 WORDS = re.compile(
     r"\b(beats?|wins|ahead|behind|lower|higher|largest|smallest|decided|undecided|steadier|differ|harms?|costs?|pays?|gain\w*"
-    r"|more than|less than|nowhere|neither)\b|\d %"
+    r"|more than|less than|nowhere|neither|better|worse|best|most|same)\b|\d %"
 )
 
 
@@ -33,6 +33,7 @@ def test_no_sentence_about_results_is_without_its_claim():
     # Headlines in bold are the sentences after them in short; what else is left over may not compare anything.
     left = re.sub(r"- \*\*[^*]*\*\*", "", results + inside)
     explained = {
+        "(This study was planned after the others, on the same seeds.)",
         "The common recipe, chosen for FixMatch, was not the best for LayerMatch.",
         "this neither confirms nor refutes the paper's figures.",
     }
@@ -99,7 +100,7 @@ def test_a_claim_that_data_contradict_is_noticed(monkeypatch):
     monkeypatch.setattr(stats, "differences", lambda *a, **k: [-d for d in true(*a, **k)])
     try:
         fallen = [c for c in CLAIMS if c.questions and not c.holds()]
-        assert len(fallen) >= 12
+        assert len(fallen) >= 22
     finally:
         claims.family.cache_clear()
 

@@ -72,6 +72,15 @@ def test_no_measured_number_stands_in_the_prose(path):
     assert not re.findall(r"[+−]\d*\.\d+|\b0\.\d{3}\b", prose)
 
 
+@pytest.mark.parametrize("path", [NOTEBOOKS[0], *LESSONS], ids=lambda p: p.stem)
+def test_every_notebook_asks_for_a_prediction_and_shows_what_came_out(path):
+    """The widget keeps its name, so that a cell with the result can be run again."""
+    code = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    (asks,) = [k for k, c in enumerate(code) if re.search(r"^guess = predict_(value|curve|order)\(", c, re.MULTILINE)]
+    assert any("guess.reveal(" in c for c in code[asks + 1 :])
+    assert sum(bool(re.search(r"^guess\b[^.(]* = ", c, re.MULTILINE)) for c in code) == 1
+
+
 def test_the_quickstart_is_short():
     assert len(nbformat.read(NOTEBOOKS[0], 4).cells) <= 15 and NOTEBOOKS[0].stem == "00_quickstart"
 

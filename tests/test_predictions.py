@@ -1,6 +1,7 @@
 """Predictions: scored as stated, kept whatever happens, drawn for one and for a class; the widget's buttons do it."""
 
 import json
+import multiprocessing
 
 import pytest
 from hypothesis import given
@@ -17,14 +18,15 @@ from layermatch_lite.course.predictions import (
     judge,
     keep,
     load,
+    own_file,
     picture,
     ranked,
 )
 
-VALUE = Question("v", "How much?", "value", 0, 10, "hours")
-LOG = Question("l", "How long?", "value", 0.1, 1000, "hours", log=True)
-CURVE = Question("c", "Which curve?", "curve", 0, 1, "right", x=("0", "0.5", "1"), xlabel="errors")
-ORDER = Question("o", "Which is best?", "order", unit="accuracy", items=("A", "B", "C"))
+VALUE = Question("v", "How much?", "value", 0, 10, unit="h")
+LOG = Question("l", "How long?", "value", 0.1, 1000, unit="h", log=True)
+CURVE = Question("c", "Which curve?", "curve", 0, 1, label="right", x=("0", "0.5", "1"), xlabel="errors")
+ORDER = Question("o", "Which is best?", "order", label="accuracy", items=("A", "B", "C"))
 RESULTS = {VALUE: 4.0, LOG: 10.0, CURVE: [1.0, 0.5, 0.0], ORDER: {"A": 0.5, "B": 0.7, "C": 0.6}}
 
 
@@ -35,9 +37,9 @@ def path(tmp_path, monkeypatch):
 
 
 def test_scores_by_hand():
-    assert judge(VALUE, 4.0, 4.0) == (100, "You said 4 hours, and so it is.")
-    assert judge(VALUE, 1.0, 4.0) == (70, "You said 1 hours; it is 4 hours, more by 3 hours.")
-    assert judge(LOG, 1.0, 10.0) == (75, "You said 1 hours; it is 10 hours, more by a factor of 10.")
+    assert judge(VALUE, 4.0, 4.0) == (100, "You said 4 h, and so it is.")
+    assert judge(VALUE, 1.0, 4.0) == (70, "You said 1 h; it is 4 h, more by 3 h.")
+    assert judge(LOG, 1.0, 10.0) == (75, "You said 1 h; it is 10 h, more by a factor of 10.")
     score, told = judge(CURVE, [1.0, 0.8, 0.0], [1.0, 0.5, 0.0])
     assert score == 90 and "On average off by 0.1; most at errors 0.5, where you said 0.8 and it is 0.5." == told
     assert judge(ORDER, ["B", "C", "A"], RESULTS[ORDER])[0] == 100
@@ -125,7 +127,7 @@ def test_a_damaged_file_is_named_and_left_as_it_is(content, path, capsys):
     widget.commit_button.click()
     assert "lml-error" in widget.told.value and path.read_text() == content
     widget.reveal(3.0)  # goes on
-    assert "not kept" in capsys.readouterr().out
+    assert "cannot be read or kept" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written(path, monkeypatch):
@@ -160,12 +162,37 @@ def test_a_class(tmp_path, capsys):
     questions, unread = collect(folder)
     assert set(questions) == {"v", "o", "c"} and len(unread) == 1 and "broken.json" in unread[0]
     _, alt = class_picture(questions["v"])
-    assert "3 predictions. Predicted: median 1 hours, from 0 to 2. Result: 4 hours. Mean score 70 of 100." in alt
+    assert "3 predictions. Predicted: median 1 h, from 0 to 2. Result: 4 h. Mean score 70 of 100." in alt
     assert "B put at places 1 by 2, 2 by 1" in class_picture(questions["o"])[1]
     assert main(["predictions", str(folder), "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["c.png", "o.png", "v.png"]
     assert "left out: " in told and "broken.json" in told and "3 predictions" in told
+
+
+HOSTILE = {
+    "outside": {"../../evil": {"question": {"name": "../../evil", "text": "", "kind": "value"}, "attempts": []}},
+    "huge": {"v": {"question": {"name": "v", "text": "", "kind": "value"}, "attempts": [], "result": 10**400}},
+    "curve": {"c": {"question": {"name": "c", "text": "", "kind": "curve", "x": ["1", "2"]}, "attempts": [], "result": [1]}},
+    "order": {"o": {"question": {"name": "o", "text": "", "kind": "order", "items": ["A", "B"]}, "attempts": [], "result": 3}},
+    "long": {"v": {"question": {"name": "v", "text": "x" * 10**6, "kind": "value"}, "attempts": []}},
+    "blind": {"v": {"question": {"name": "v", "text": "", "kind": "value"},
+              "attempts": [{"prediction": 0.5, "at": "", "blind": 2}]}},
+}  # fmt: skip
+
+
+def test_odd_files_are_left_out_and_the_others_drawn(tmp_path, capsys):
+    folder = tmp_path / "class"
+    keep(folder / "ada.json", VALUE, prediction=1.0)
+    keep(folder / "bob.json", VALUE, prediction=2.0)
+    keep(folder / "other.json", Question("v", "How much?", "order", items=("A", "B")), prediction=["A", "B"])
+    (folder / "deep.json").write_text("[" * 100_000)
+    for name, predictions in HOSTILE.items():
+        (folder / f"{name}.json").write_text(json.dumps({"format": 1, "predictions": predictions}))
+    assert main(["predictions", str(folder), "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert [p.name for p in tmp_path.rglob("*.png")] == ["v.png"] and "2 predictions" in told
+    assert told.count("left out: ") == len(HOSTILE) + 2 and "another version of the notebook" in told
 
 
 def test_no_class(tmp_path, capsys):
@@ -177,14 +204,14 @@ def test_no_class(tmp_path, capsys):
 
 
 def test_commit_lock_reveal_and_another_attempt(path, capsys):
-    widget = predict_value("v", "How much?", high=10, unit="hours")
+    widget = predict_value("v", "How much?", high=10, unit="h")
     assert not path.exists(), "looking keeps nothing"
     widget.fields[0].value = 3.0
     widget.commit_button.click()
     assert widget.commit_button.disabled and widget.fields[0].disabled and "Committed" in widget.told.value
     widget.reveal(4.0)
-    assert "You said 3 hours; it is 4 hours, more by 1 hours. Score: 90 of 100." in capsys.readouterr().out
-    again = predict_value("v", "How much?", high=10, unit="hours")  # the cell is run again, tomorrow
+    assert "You said 3 h; it is 4 h, more by 1 h. Score: 90 of 100." in capsys.readouterr().out
+    again = predict_value("v", "How much?", high=10, unit="h")  # the cell is run again, tomorrow
     assert again.fields[0].value == 3.0 and again.commit_button.disabled
     again.again_button.click()
     again.fields[0].value = 4.0
@@ -200,7 +227,7 @@ def test_without_a_prediction_the_notebook_goes_on(path, capsys):
 
 
 def test_a_curve_is_drawn_as_the_sliders_move(path):
-    widget = predict_curve("c", "Which curve?", (0, 0.5, 1), xlabel="errors", unit="right")
+    widget = predict_curve("c", "Which curve?", (0, 0.5, 1), xlabel="errors", label="right")
     before = widget.sketch.png, widget.sketch.alt
     widget.fields[1].value = 0.9
     assert widget.sketch.png != before[0] and "0.9 at 0.5" in widget.sketch.alt
@@ -217,6 +244,42 @@ def test_an_order_with_an_item_twice_is_not_taken(path):
 
 def test_a_prediction_for_an_older_question_is_not_lost(path):
     predict_value("v", "How much?", high=10).commit_button.click()
-    kept = path.read_bytes()
     newer = predict_value("v", "How much?", high=3)
-    assert "lml-error" in newer.told.value and path.read_bytes() == kept
+    assert not newer.commit_button.disabled, "another question"
+    newer.reveal(2.0)
+    entry = load(path)["v"]
+    assert entry["attempts"] == [] and entry["result"] == 2.0
+    assert [o["attempts"][0]["prediction"] for o in entry["older"]] == [5.0]
+
+
+def test_a_prediction_after_the_result_says_so(path):
+    widget = predict_value("v", "How much?", high=10)
+    widget.reveal(2.0)
+    widget.commit_button.click()
+    assert "known already" in widget.told.value
+
+
+@pytest.mark.parametrize("result", [float("nan"), None, "x", [1.0], 10**400], ids=["nan", "None", "text", "list", "huge"])
+def test_a_result_that_is_none_does_not_stop_the_notebook(result, path, capsys):
+    predict_value("v", "How much?", high=10).reveal(result)
+    assert "Nothing to show: " in capsys.readouterr().out and not path.exists()
+
+
+def test_an_empty_setting_means_the_usual_place(monkeypatch):
+    monkeypatch.setenv("LAYERMATCH_PREDICTIONS", "")
+    assert own_file().name == "my_predictions.json"
+
+
+def _commit(path, k):
+    for n in range(15):
+        keep(path, Question(f"q{k}-{n}", "?", "value"), prediction=0.5)
+
+
+def test_two_notebooks_at_once_lose_nothing(path):
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=_commit, args=(path, k)) for k in range(3)]
+    for p in others:
+        p.start()
+    for p in others:
+        p.join()
+    assert len(load(path)) == 45

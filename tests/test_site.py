@@ -27,7 +27,7 @@ def build(what, out):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    return build("site", tmp_path_factory.mktemp("built") / "site")
+    return build("site-teachers", tmp_path_factory.mktemp("built") / "site")
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,14 @@ def test_every_notebook_has_its_page(site, site_pages):
     start = site_pages[site / "index.html"].links
     assert all(f"notebooks/{p.stem}.html" in start for p in NOTEBOOKS)
     assert all(f"{p.stem}.html" in start for p in (ROOT / "docs").glob("*.md") if p.stem != "index")
+
+
+def test_the_students_site_has_no_answers(tmp_path):
+    site = build("site", tmp_path / "site")
+    names = {p.name for p in site.glob("*.html")}
+    assert {"index.html", "theory.html", "glossary.html", "rooms.html"} <= names and not names & {"exam.html", "teaching.html"}
+    for path in site.rglob("*.html"):
+        assert not re.search(r"href=\"[^\"]*(exam|teaching)\.(html|md)", path.read_text(encoding="utf-8")), path.name
 
 
 def test_every_notebook_is_a_deck(slides, slide_pages):

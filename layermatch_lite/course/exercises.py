@@ -6,6 +6,7 @@ notebook goes on: with the student's version where it is right, else with the li
 
 from __future__ import annotations
 
+import copy
 import inspect
 import secrets
 import sys
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,30 +48,56 @@ class Off(Exception):
     """What is off, in words for the student."""
 
 
-def check(name: str, answer: Callable | None = None, seed: int | None = None) -> Callable:
+class Blank(Exception):
+    """Nothing has been attempted yet."""
+
+
+class Checked:
+    """What the notebook goes on with: the student's function where it is right, else the library's version.
+
+    It remembers the student's, so that a second check of an unchanged cell says the same again, and that it is unchanged.
+    """
+
+    def __init__(self, works: Callable, answer: object):
+        self.works, self.answer = works, answer
+        self.__name__, self.__doc__ = works.__name__, works.__doc__
+
+    def __call__(self, *arguments, **named):
+        return self.works(*arguments, **named)
+
+
+def check(name: str, seed: int | None = None) -> Checked:
     """Print how far the function `name` of the calling notebook is right, and return what the notebook should go on with.
 
-    That is the function itself where it is right, else the library's version. Errors of the function are shown, not raised.
+    That is the function itself where it is right, else the library's version. Errors of the function are shown, not raised (a
+    loop without an end needs the stop button).
 
     Args:
         name: an exercise; InputError names them all for an unknown one.
-        answer: the function, if it does not stand in the calling namespace under this name.
         seed: of the random inputs, to see the same ones again; fresh ones without it.
     """
     exercise = find(name)
-    answer = answer if answer is not None else sys._getframe(1).f_globals.get(name)
+    answer = sys._getframe(1).f_globals.get(name)
+    unchanged = isinstance(answer, Checked)
+    answer = answer.answer if unchanged else answer
     review = look_at(name, exercise, answer, secrets.randbelow(10**6) if seed is None else seed)
     sign = {"right": "✓ Right", "wrong": "✗ Not yet", "blank": "○ Not attempted yet"}[review.outcome]
     print(f"{sign}: {review.text}")
-    return answer if review.outcome == "right" else exercise.right
+    if review.outcome == "wrong":
+        print(f"Until then {name} is the library's version here.")
+    if unchanged and review.outcome != "blank":
+        print("(This is the version of the last check: the cell above has not been run since, or it failed.)")
+    return Checked(answer if review.outcome == "right" else exercise.right, answer)
 
 
 def hint(name: str, number: int = 1) -> None:
     """Print the hint of this number, from a nudge (1) to nearly the answer, and how to get the next."""
     exercise = find(name)
-    check_choice("number", number, range(1, len(exercise.hints) + 1))
-    last = number == len(exercise.hints)
-    then = f"The solution is in solutions/{exercise.notebook}.py." if last else f'Next: hint("{name}", {number + 1})'
+    solution = f"The solution is in solutions/{exercise.notebook}.py."
+    if number not in range(1, len(exercise.hints) + 1):
+        print(f"There are {len(exercise.hints)} hints for {name}, from 1 to {len(exercise.hints)}. {solution}")
+        return
+    then = solution if number == len(exercise.hints) else f'Next: hint("{name}", {number + 1})'
     print(f"Hint {number} of {len(exercise.hints)}. {exercise.hints[number - 1]} {then}")
 
 
@@ -84,7 +112,7 @@ def look_at(name: str, exercise: Exercise, answer: object, seed: int) -> Review:
     """Compare an answer with the library's version on random inputs."""
     help_ = f'hint("{name}") helps.'
     blank = Review("blank", f"the notebook goes on with the library's {name}. {help_}")
-    if answer is None or answer is exercise.right:
+    if answer is None:
         return blank
     if not callable(answer):
         return Review("wrong", f"{name} is {answer!r}; it should be a function. {help_}")
@@ -92,32 +120,47 @@ def look_at(name: str, exercise: Exercise, answer: object, seed: int) -> Review:
     try:
         seen = [observe(answer, arguments, exercise) for arguments in trials]
         compare(exercise, seen, trials)
-    except NotImplementedError:
+    except Blank:
         return blank
     except Off as off:
         return Review("wrong", f'{off} (Same inputs again: check("{name}", seed={seed}).) {help_}')
-    except Exception as error:  # a student's error must not stop the notebook
-        at = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == getattr(answer, "__name__", "")]
-        where = f" in line {at[-1]} of its cell" if at else ""
-        return Review("wrong", f"{name} raises {type(error).__name__}{where}: {error}. {help_}")
     return Review("right", f"{name} agrees with the library on {TRIALS} random inputs.")
+
+
+def call(function: Callable, arguments: list) -> object:
+    """The student's call: whatever it raises is said, with its line. Arguments that it changes are noticed."""
+    before = copy.deepcopy([a.detach() if isinstance(a, Tensor) else a for a in arguments])
+    try:
+        result = function(*arguments)
+    except NotImplementedError:
+        raise Blank from None
+    except (Exception, SystemExit) as error:  # a student's error must not stop the notebook
+        name = getattr(function, "__name__", "it")
+        at = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == name]
+        where = f" in line {at[-1]} of its cell" if at else ""
+        raise Off(f"{name} raises {type(error).__name__}{where}: {error}.") from None
+    for then, now in zip(before, arguments):
+        same = np.array_equal(then, now.detach() if isinstance(now, Tensor) else now)
+        if not same:
+            raise Off("it changes its arguments, which the notebook still needs: work on a copy (x.clone(), list(x)).")
+    return result
 
 
 def observe(function: Callable, arguments: tuple, exercise: Exercise) -> object:
     """Call a function on copies of the arguments: all results and gradients that count, by name, as float64 tensors.
 
     The gradients are those of all differentiable results, summed with fixed weights; 0 where none arrives. Where a judge decides,
-    the result itself. Raises NotImplementedError where the result is still the `...` of the empty exercise.
+    the result itself. Raises Blank where the result is still the `...` of the empty exercise.
     """
     names = list(inspect.signature(exercise.right).parameters)
-    copies = [
-        a.clone().requires_grad_(n in exercise.gradients) if isinstance(a, Tensor) else a
-        for n, a in zip(names, arguments)
-    ]
-    result = function(*copies)
+    copies = copy.deepcopy(list(arguments))
+    for name, c in zip(names, copies):
+        if name in exercise.gradients:
+            c.requires_grad_()
+    result = call(function, copies)
     parts = result if len(exercise.returns) > 1 else (result,)
     if result is ... or (isinstance(parts, tuple | list) and any(part is ... for part in parts)):
-        raise NotImplementedError
+        raise Blank
     if result is None:
         raise Off("it returns nothing (None): is the `return` missing?")
     if exercise.judge is not None:
@@ -126,21 +169,29 @@ def observe(function: Callable, arguments: tuple, exercise: Exercise) -> object:
         raise Off(f"it returns {describe(result)}; {' and '.join(exercise.returns)} are expected, in this order.")
     seen, total = {}, None
     for name, part in zip(exercise.returns, parts):
-        try:
-            part = part if isinstance(part, Tensor) else torch.as_tensor(part)
-        except (TypeError, ValueError, RuntimeError):
-            raise Off(f"{name} is {describe(part)}; a tensor or a number is expected.") from None
+        part = as_tensor(name, part)
         seen[name] = part.detach().double()
         if part.requires_grad:
             weights = torch.linspace(0.5, 1.5, part.numel(), dtype=part.dtype).reshape(part.shape)
             total = (weights * part).sum() + (0 if total is None else total)
-    wanted = [c for n, c in zip(names, copies) if n in exercise.gradients]
-    grads = (
-        torch.autograd.grad(total, wanted, allow_unused=True) if wanted and total is not None else [None] * len(wanted)
-    )
-    for name, c, g in zip(exercise.gradients, wanted, grads):
-        seen[f"gradient of {name}"] = (torch.zeros_like(c) if g is None else g).detach().double()
+    wanted = {n: c for n, c in zip(names, copies) if n in exercise.gradients}
+    reached = [c for c in wanted.values() if c.requires_grad]  # a student may have switched it off
+    grads = torch.autograd.grad(total, reached, allow_unused=True) if reached and total is not None else ()
+    arrived = {id(c): g for c, g in zip(reached, grads) if g is not None}
+    for name, c in wanted.items():
+        seen[f"gradient of {name}"] = arrived.get(id(c), torch.zeros_like(c)).detach().double()
     return seen
+
+
+def as_tensor(name: str, value: object) -> Tensor:
+    """A result as a real tensor; Off where it is none."""
+    try:
+        value = value if isinstance(value, Tensor) else torch.as_tensor(value)
+        if not value.is_complex():
+            return value
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        pass
+    raise Off(f"{name} is {describe(value)}; a tensor or a number is expected.")
 
 
 def compare(exercise: Exercise, seen: list, trials: list[tuple]) -> None:
@@ -185,7 +236,8 @@ def difference(part: str, got: Tensor, want: Tensor) -> str:
     at = (~torch.isclose(got.flatten(), want.flatten(), rtol=1e-4, atol=1e-6)).nonzero()[0, 0]
     found, right = got.flatten()[at], want.flatten()[at]
     where = f", entry {int(at)}," if got.numel() > 1 else ""
-    return f"{part}{where} is {found:.4g} where {right:.4g} is right."
+    digits = 4 if f"{found:.4g}" != f"{right:.4g}" else 9
+    return f"{part}{where} is {found:.{digits}g} where {right:.{digits}g} is right."
 
 
 def describe(value: object) -> str:

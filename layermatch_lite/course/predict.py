@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
+from filelock import Timeout
 
 from ..errors import InputError
 from ..labs.frame import Picture, alert
@@ -21,9 +22,9 @@ class Predict(widgets.VBox):
     `reveal` is called in a later cell with what came out. Whatever happens there or here, the notebook goes on.
     """
 
-    def __init__(self, question: Question, path: Path | None = None):
+    def __init__(self, question: Question, path: Path | None = None, step: float | None = None):
         self.question, self.path = question, path or predictions.own_file()
-        self.fields = _fields(question)
+        self.fields = _fields(question, step)
         self.commit_button = self._button("Commit", self.commit, button_style="primary")
         self.again_button = self._button("Start over", self.start_over)
         self.told = widgets.HTML()
@@ -39,13 +40,15 @@ class Predict(widgets.VBox):
         )
         self.add_class("lml-lab")
         try:
-            attempts = predictions.load(self.path).get(question.name, {}).get("attempts", [])
-            if attempts and (last := attempts[-1])["prediction"] is not None:
-                self._put(question.check(last["prediction"]))
-                self._lock(f"Committed {last['at']} (UTC), as {self.path.name} says. Now run the cells below.")
+            entry = predictions.load(self.path).get(question.name)
+            attempts = entry["attempts"] if entry and predictions.question_of(entry) == question else []
+            if attempts:
+                last = attempts[-1]
+                self._put(last["prediction"])
+                self._lock(f"Committed on {last['at'][:10]}, as {self.path.name} says. Now run the cells below.")
             else:
                 self._say("Commit, then run the cells below. Only your own file keeps it; nothing is sent anywhere.")
-        except InputError as error:  # a damaged file, or a prediction of another version of the question
+        except InputError as error:  # a damaged file
             self._complain(error)
         self._draw()
 
@@ -61,8 +64,11 @@ class Predict(widgets.VBox):
 
     def commit(self) -> None:
         """Keep the prediction in the file and lock the fields."""
-        predictions.keep(self.path, self.question, prediction=self.prediction)
-        self._lock(f"Committed, kept in {self.path.name}. Now run the cells below.")
+        entry = predictions.keep(self.path, self.question, prediction=self.prediction)
+        late = (
+            "" if entry["attempts"][-1]["blind"] else " The result was known already, so a class is not shown this one."
+        )
+        self._lock(f"Committed, kept in {self.path.name}.{late} Now run the cells below.")
 
     def start_over(self) -> None:
         """Unlock the fields for another attempt; the ones before stay in the file."""
@@ -77,16 +83,22 @@ class Predict(widgets.VBox):
         """
         from ..plots import show
 
-        result = _plain(self.question, result)
-        said = None
+        try:
+            result = self.question.check_result(_plain(result))
+        except InputError as error:
+            print(f"Nothing to show: {error}")
+            return
+        said, kept = None, True
         try:
             attempts = predictions.keep(self.path, self.question, result=result)["attempts"]
             said = attempts[-1] if attempts else None
-        except (InputError, OSError) as error:
-            print(f"Your predictions are not kept: {error}")
+        except (InputError, OSError, Timeout) as error:
+            print(f"Your predictions cannot be read or kept: {error}")
+            kept = False
         show(predictions.picture(self.question, said and said["prediction"], result, interval))
         if said is None:
-            print("No prediction was committed. Next time: enter one above and press Commit before this cell runs.")
+            if kept:
+                print("No prediction was committed. Next time: enter one above and press Commit before this cell runs.")
             return
         score, sentence = predictions.judge(self.question, said["prediction"], result)
         late = "" if said["blind"] else " (Committed when the result was known.)"
@@ -108,7 +120,7 @@ class Predict(widgets.VBox):
         def pressed(_):
             try:
                 action()
-            except (InputError, OSError) as error:  # a callback's error would be seen by nobody
+            except (InputError, OSError, Timeout) as error:  # a callback's error would be seen by nobody
                 self._complain(error)
 
         button.on_click(pressed)
@@ -142,25 +154,33 @@ class Predict(widgets.VBox):
 
 
 def predict_value(
-    name: str, text: str, *, low: float = 0.0, high: float = 1.0, unit: str = "", log: bool = False
+    name: str,
+    text: str,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    label: str = "your value",
+    unit: str = "",
+    step: float | None = None,
+    log: bool = False,
 ) -> Predict:
-    """Ask for one number between low and high; log: distances are factors."""
-    return Predict(Question(name, text, "value", low, high, unit, log))
+    """Ask for one number between low and high, in steps (by default a hundredth of the range); log: distances are factors."""
+    return Predict(Question(name, text, "value", low, high, label, unit, log), step=step)
 
 
 def predict_curve(
-    name: str, text: str, x: Sequence, *, xlabel: str = "", low: float = 0.0, high: float = 1.0, unit: str = ""
+    name: str, text: str, x: Sequence, *, xlabel: str = "", low: float = 0.0, high: float = 1.0, label: str = ""
 ) -> Predict:
     """Ask for a curve: one slider for each x, drawn as they move."""
-    return Predict(Question(name, text, "curve", low, high, unit, x=tuple(map(str, x)), xlabel=xlabel))
+    return Predict(Question(name, text, "curve", low, high, label, x=tuple(map(str, x)), xlabel=xlabel))
 
 
-def predict_order(name: str, text: str, items: Sequence[str], *, unit: str = "") -> Predict:
+def predict_order(name: str, text: str, items: Sequence[str], *, label: str = "") -> Predict:
     """Ask for an order of the items, the highest first."""
-    return Predict(Question(name, text, "order", unit=unit, items=tuple(items)))
+    return Predict(Question(name, text, "order", label=label, items=tuple(items)))
 
 
-def _fields(q: Question) -> list[widgets.Widget]:
+def _fields(q: Question, step: float | None = None) -> list[widgets.Widget]:
     style = {"description_width": "initial"}
     if q.kind == "order":
         places = [f"place {k + 1}" + (" (highest)" if k == 0 else "") for k in range(len(q.items))]
@@ -168,7 +188,7 @@ def _fields(q: Question) -> list[widgets.Widget]:
             widgets.Dropdown(options=q.items, value=item, description=place, style=style, layout={"width": "auto"})
             for place, item in zip(places, q.items)
         ]
-    labels = [q.unit or "your value"] if q.kind == "value" else [f"{q.xlabel} {x}".strip() for x in q.x]
+    labels = [q.label] if q.kind == "value" else [f"{q.xlabel} {x}".strip() for x in q.x]
     if q.log:
         low, high = math.log10(q.low), math.log10(q.high)
         return [
@@ -178,7 +198,7 @@ def _fields(q: Question) -> list[widgets.Widget]:
             )
             for label in labels
         ]  # fmt: skip
-    step = 10 ** (math.floor(math.log10(q.high - q.low)) - 2)
+    step = step or 10 ** (math.floor(math.log10(q.high - q.low)) - 2)
     middle = q.low + round((q.high - q.low) / 2 / step) * step
     return [
         widgets.FloatSlider(
@@ -189,8 +209,9 @@ def _fields(q: Question) -> list[widgets.Widget]:
     ]  # fmt: skip
 
 
-def _plain(question: Question, result):
-    """The result as JSON can hold it."""
-    if question.kind == "order":
-        return {item: float(result[item]) for item in question.items}
-    return float(result) if question.kind == "value" else [float(v) for v in result]
+def _plain(result):
+    """Numbers as Python's own, whatever made them: a tensor, an array, a table's column."""
+    number = lambda v: v.item() if hasattr(v, "item") else v
+    if isinstance(result, dict):
+        return {item: number(v) for item, v in result.items()}
+    return [number(v) for v in result] if hasattr(result, "__len__") else number(result)

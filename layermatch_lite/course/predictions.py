@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from itertools import combinations
 from pathlib import Path
 from textwrap import fill
 
+from filelock import FileLock
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -36,14 +38,19 @@ class Question:
     kind: str
     low: float = 0.0  # of the values; for an order without meaning
     high: float = 1.0
-    unit: str = ""  # what the values are
+    label: str = ""  # what the values are, for an axis
+    unit: str = ""  # written behind each value
     log: bool = False  # are distances factors?
     x: tuple[str, ...] = ()  # where the curve is asked for
     xlabel: str = ""
     items: tuple[str, ...] = ()
 
     def __post_init__(self):
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w-]{1,60}", self.name):  # it becomes a file's name
+            raise InputError(f"name={self.name!r} is not allowed; give up to 60 letters, digits, - and _.")
         check_choice("kind", self.kind, KINDS)
+        if len(self.text) > 300 or len(self.x) > 50 or len(self.items) > 12:
+            raise InputError(f"{self.name}: a question has up to 300 characters, 50 places of a curve and 12 items.")
         if self.kind == "order" and (len(set(self.items)) < 2 or len(set(self.items)) != len(self.items)):
             raise InputError(f"items={self.items!r}: an order needs at least two items, each once.")
         if self.kind == "curve" and len(self.x) < 2:
@@ -73,6 +80,24 @@ class Question:
         for v in values:
             check_range("prediction", v, self.low, self.high)
         return float(prediction) if self.kind == "value" else [float(v) for v in values]
+
+    def check_result(self, result: object) -> object:
+        """What came out in its plain form: a finite float, one for each x, or {item: float}; InputError where it is none."""
+        if self.kind == "order":
+            if not isinstance(result, dict) or set(result) != set(self.items):
+                raise InputError(f"{result!r} is no result; give a number for each of {', '.join(self.items)}.")
+            values = list(result.values())
+        else:
+            values = [result] if self.kind == "value" else result
+            if not isinstance(values, list | tuple) or (self.kind == "curve" and len(values) != len(self.x)):
+                raise InputError(
+                    f"{result!r} is no result; give {len(self.x)} numbers, one for each of {', '.join(self.x)}."
+                )
+        for v in values:
+            check_range("result", v, -1e300, 1e300)
+        if self.kind == "order":
+            return {item: float(result[item]) for item in self.items}
+        return float(result) if self.kind == "value" else [float(v) for v in result]
 
     def gap(self, said: float, came: float) -> float:
         """How far apart, as a share of the range: 0 the same, 1 from end to end."""
@@ -133,7 +158,7 @@ def judge(question: Question, prediction, result) -> tuple[int, str]:
 
 def own_file() -> Path:
     """Where the predictions of this machine's student stand."""
-    return Path(os.environ.get("LAYERMATCH_PREDICTIONS", "my_predictions.json")).resolve()
+    return Path(os.environ.get("LAYERMATCH_PREDICTIONS") or "my_predictions.json").resolve()
 
 
 def load(path: Path) -> dict[str, dict]:
@@ -147,18 +172,18 @@ def load(path: Path) -> dict[str, dict]:
         kept = content["predictions"]
         for name, entry in kept.items():
             question = question_of(entry)
-            if question.name != name or not isinstance(entry["attempts"], list):
+            if question.name != name:
                 raise ValueError(f"the entry {name!r}")
             for attempt in entry["attempts"]:
                 question.check(attempt["prediction"])
-                attempt["blind"]
-            if "result" in entry and question.kind != "order":
-                values = entry["result"] if question.kind == "curve" else [entry["result"]]
-                [check_range("result", v, -math.inf) for v in values]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                if not isinstance(attempt["blind"], bool) or not isinstance(attempt["at"], str):
+                    raise ValueError(f"an attempt of {name!r}")
+            if "result" in entry:
+                question.check_result(entry["result"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise InputError(
-            f"{path} holds no predictions that can be read ({error}). Nothing was changed in it; rename it, and a new "
-            "file is begun."
+            f"{path} holds no predictions that can be read ({str(error)[:200]}). Nothing was changed in it; rename it, and a "
+            "new file is begun."
         ) from error
     return kept
 
@@ -172,18 +197,27 @@ def keep(path: Path, question: Question, *, prediction: object = None, result: o
     """Add a prediction, or what came out, to the file; returns the question's entry.
 
     A prediction is blind where no result of the same question had been shown before. Nothing is removed: a second attempt
-    stands behind the first.
+    stands behind the first, and the entry of an older version of the question is put aside under "older".
     """
-    kept = load(path)
-    entry = kept.setdefault(question.name, {"question": asdict(question), "attempts": []})
-    entry["question"] = asdict(question)
-    if prediction is not None:
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        entry["attempts"].append({"prediction": question.check(prediction), "at": now, "blind": "result" not in entry})
-    if result is not None:
-        entry["result"] = result
-    text = json.dumps({"format": 1, "predictions": kept}, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, lambda f: f.write(text.encode("utf-8")))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):  # two notebooks may be at it
+        kept = load(path)
+        entry = kept.get(question.name, {})
+        if not entry or question_of(entry) != question:
+            older = [*entry.pop("older", []), entry] if entry else []
+            entry = kept[question.name] = {
+                "question": asdict(question),
+                "attempts": [],
+                **({"older": older} if older else {}),
+            }
+        if prediction is not None:
+            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            attempt = {"prediction": question.check(prediction), "at": now, "blind": "result" not in entry}
+            entry["attempts"].append(attempt)
+        if result is not None:
+            entry["result"] = question.check_result(result)
+        text = json.dumps({"format": 1, "predictions": kept}, indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomically(path, lambda f: f.write(text.encode("utf-8")))
     return entry
 
 
@@ -238,7 +272,7 @@ def _draw(question: Question, said: dict[str, object], result, interval) -> tupl
 
 def _value(ax, question: Question, said: dict, result, interval) -> str:
     ax.set(xlim=(question.low, question.high), yticks=[], ylim=(-1, 1), xscale="log" if question.log else "linear")
-    ax.set_xlabel(question.unit, fontsize=13)
+    ax.set_xlabel(" in ".join(filter(None, (question.label, question.unit))), fontsize=13)
     ax.spines["left"].set_visible(False)
     told = []
     if said:
@@ -273,7 +307,7 @@ def _spread(question: Question, values: Sequence[float]) -> str:
 
 def _curve(ax, question: Question, said: dict, result, interval) -> str:
     ax.set_xlabel(question.xlabel, fontsize=13)
-    ax.set_ylabel(question.unit, fontsize=13)
+    ax.set_ylabel(question.label, fontsize=13)
     low, high = min([question.low, *(result or ())]), max([question.high, *(result or ())])
     ax.set_ylim(low, high)
     listed = lambda values: ", ".join(f"{v:.2g} at {x}" for x, v in zip(question.x, values))
@@ -306,7 +340,7 @@ def _order(ax, question: Question, said: dict, result, interval) -> str:
         ):
             for places in columns:
                 for k, item in enumerate(places):
-                    value = f"  {result[item]:.3g} {question.unit}" if at and result else ""
+                    value = f"  {value_text(question, result[item])}" if at and result else ""
                     side = "left" if at else "right"
                     ax.text(at, -k, f"{k + 1}. {item}{value}", ha=side, va="center", fontsize=14, color=color)
                 told.append(f"{'Predicted' if not at else 'Result'}: {', '.join(places)}.")
@@ -350,6 +384,12 @@ def collect(folder: Path) -> tuple[dict[str, dict[str, dict]], list[str]]:
             continue
         for name, entry in entries.items():
             questions.setdefault(name, {})[path.stem] = entry
+    for name, entries in questions.items():  # what most were asked
+        asked = [question_of(e) for e in entries.values()]
+        usual = max(asked, key=asked.count)
+        for student in [student for student, e in entries.items() if question_of(e) != usual]:
+            unread.append(f"{student}'s answer to {name}, which was asked in another version of the notebook")
+            del entries[student]
     if not questions:
         raise InputError(
             f"no predictions in {folder}; it should hold the students' files, named for them: ada.json, ..."

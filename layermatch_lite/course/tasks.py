@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import stats, strategies
 from ..loss import linear, masked_cross_entropy, pseudo_label
 from ..run import cosine_schedule
-from .exercises import Exercise
+from .exercises import Exercise, as_tensor
 
 # --- 01 Pseudo-labels --------------------------------------------------------------------------------------------------
 
@@ -109,10 +109,11 @@ def fooling_noise(p: Tensor, y: Tensor, rate: float) -> Tensor:
 
 def fools(q: object, p: Tensor, y: Tensor, rate: float) -> str | None:
     """Are as many labels wrong as asked, and never fewer among those over a threshold, whatever it is?"""
-    q = torch.as_tensor(q)
+    q = as_tensor("q", q)
     if q.shape != y.shape:
         return f"q has the shape {tuple(q.shape)}; one label for each sample is expected, {tuple(y.shape)}."
-    if not torch.equal(q, q.round()) or int(q.min()) < 0 or int(q.max()) >= p.shape[1]:
+    q = q.double()
+    if not torch.equal(q, q.round()) or q.min() < 0 or q.max() >= p.shape[1]:
         return f"q must hold classes, whole numbers from 0 to {p.shape[1] - 1}; it goes from {q.min():g} to {q.max():g}."
     wrong = (q != y).double()
     if abs(wrong.sum() - rate * len(y)) > 1:
@@ -230,7 +231,8 @@ def neighbours_kept(z: Tensor, points: Tensor, k: int) -> Tensor:
 
 
 def paired_differences(g: torch.Generator, k: int) -> tuple[np.ndarray]:
-    return ((0.3 + torch.randn(5 + k, generator=g)).numpy(),)
+    d = torch.randint(-40, 64, (5 + k,), generator=g).double() / 64  # sums are exact, so ties are ties however one adds up
+    return (torch.where(d == 0, 0.5, d).numpy(),)
 
 
 def flips(d: np.ndarray) -> np.ndarray:

@@ -1,16 +1,21 @@
-// A PNG with an alt text that follows it, and clicks as shares of its width and height.
+// A PNG with an alt text that follows it, and clicks as shares of its width and height. Every lab has one; it names the sliders, too.
 
 // Core ipywidgets gives a slider's handle no name of its own; a screen reader should hear that of its label.
-function nameSliders(el) {
+function nameSliders(el, tries = 100) {
   const lab = el.closest(".lml-lab");
-  if (!lab) return requestAnimationFrame(() => nameSliders(el)); // not on the page yet
+  if (!lab) { // not on the page yet
+    if (tries) requestAnimationFrame(() => nameSliders(el, tries - 1));
+    return;
+  }
   const name = () => {
+    if (!el.isConnected) return observer.disconnect();
     for (const handle of lab.querySelectorAll("[role=slider]:not([aria-label])")) {
       const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label");
       if (label?.textContent) handle.setAttribute("aria-label", label.textContent);
     }
   };
-  new MutationObserver(name).observe(lab, { childList: true, subtree: true });
+  const observer = new MutationObserver(name);
+  observer.observe(lab, { childList: true, subtree: true });
   name();
 }
 
