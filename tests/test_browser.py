@@ -46,7 +46,7 @@ from layermatch_lite.labs import LiveRun
 LiveRun(TrainConfig(steps=3000, log_every=50, probe_every=100, device="cpu"), "live.pt")"""
 
 PREDICT = """from layermatch_lite.course import predict_curve, predict_order
-curve = predict_curve("c", "How does it fall?", (0, 1, 2), xlabel="step", unit="height")
+curve = predict_curve("c", "How does it fall?", (0, 1, 2), xlabel="step", label="height")
 order = predict_order("o", "Which is best?", ["A", "B"])
 display(curve, order)""", """curve.reveal([1.0, 0.5, 0.25])
 order.reveal({"A": 1, "B": 2})"""

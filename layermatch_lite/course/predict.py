@@ -76,7 +76,7 @@ class Predict(widgets.VBox):
             widget.disabled = False
         self._say("Another attempt. The ones before stay in your file; a class is shown everybody's first.")
 
-    def reveal(self, result, interval: tuple[float, float] | None = None) -> None:
+    def reveal(self, result) -> None:
         """Show the result beside the last prediction, with the score and a sentence. Never raises for a student's doing.
 
         result: a number; a list of numbers, one for each x; or {item: number}, where the highest comes first.
@@ -95,7 +95,7 @@ class Predict(widgets.VBox):
         except (InputError, OSError, Timeout) as error:
             print(f"Your predictions cannot be read or kept: {error}")
             kept = False
-        show(predictions.picture(self.question, said and said["prediction"], result, interval))
+        show(predictions.picture(self.question, said and said["prediction"], result))
         if said is None:
             if kept:
                 print("No prediction was committed. Next time: enter one above and press Commit before this cell runs.")

@@ -224,10 +224,10 @@ def keep(path: Path, question: Question, *, prediction: object = None, result: o
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-def picture(question: Question, prediction=None, result=None, interval=None) -> tuple[Figure, str]:
-    """Prediction and result in one figure, with an alt text; either may be missing. interval: (low, high) of a value."""
+def picture(question: Question, prediction=None, result=None) -> tuple[Figure, str]:
+    """Prediction and result in one figure, with an alt text; either may be missing."""
     said = {} if prediction is None else {"you": prediction}
-    return _draw(question, said, result, interval)
+    return _draw(question, said, result)
 
 
 def class_picture(entries: dict[str, dict]) -> tuple[Figure, str]:
@@ -244,19 +244,19 @@ def class_picture(entries: dict[str, dict]) -> tuple[Figure, str]:
         result = [statistics.median(v) for v in zip(*results)] if results else None
     else:
         result = {i: statistics.median(r[i] for r in results) for i in question.items} if results else None
-    return _draw(question, said, result, None)
+    return _draw(question, said, result)
 
 
 def first_blind(entry: dict):
     return next((a["prediction"] for a in entry["attempts"] if a["blind"]), None)
 
 
-def _draw(question: Question, said: dict[str, object], result, interval) -> tuple[Figure, str]:
+def _draw(question: Question, said: dict[str, object], result) -> tuple[Figure, str]:
     height = {"value": 2.8, "curve": 4.4, "order": 1.4 + 0.6 * len(question.items)}[question.kind]
     figure = Figure(figsize=(9, height), layout="constrained")
     ax = figure.subplots()
     draw = {"value": _value, "curve": _curve, "order": _order}[question.kind]
-    told = draw(ax, question, said, result, interval)
+    told = draw(ax, question, said, result)
     if question.kind != "order":
         ax.legend(loc="best", fontsize=12)
     if result is not None:  # a sketch stands below its question anyway
@@ -270,7 +270,7 @@ def _draw(question: Question, said: dict[str, object], result, interval) -> tupl
     return figure, f"{question.text} {who}. {told}"
 
 
-def _value(ax, question: Question, said: dict, result, interval) -> str:
+def _value(ax, question: Question, said: dict, result) -> str:
     ax.set(xlim=(question.low, question.high), yticks=[], ylim=(-1, 1), xscale="log" if question.log else "linear")
     ax.set_xlabel(" in ".join(filter(None, (question.label, question.unit))), fontsize=13)
     ax.spines["left"].set_visible(False)
@@ -292,8 +292,6 @@ def _value(ax, question: Question, said: dict, result, interval) -> str:
         )
         told.append(f"Predicted: {_spread(question, values)}.")
     if result is not None:
-        if interval is not None:
-            ax.plot(interval, (0, 0), color=CAME, linewidth=4, alpha=0.4, label="its 95 % interval")
         ax.plot(result, 0, "o", color=CAME, markersize=13, label="result")
         told.append(f"Result: {value_text(question, result)}.")
     return " ".join(told)
@@ -305,7 +303,7 @@ def _spread(question: Question, values: Sequence[float]) -> str:
     return f"median {value_text(question, statistics.median(values))}, from {min(values):.3g} to {max(values):.3g}"
 
 
-def _curve(ax, question: Question, said: dict, result, interval) -> str:
+def _curve(ax, question: Question, said: dict, result) -> str:
     ax.set_xlabel(question.xlabel, fontsize=13)
     ax.set_ylabel(question.label, fontsize=13)
     low, high = min([question.low, *(result or ())]), max([question.high, *(result or ())])
@@ -327,7 +325,7 @@ def _curve(ax, question: Question, said: dict, result, interval) -> str:
     return " ".join(told)
 
 
-def _order(ax, question: Question, said: dict, result, interval) -> str:
+def _order(ax, question: Question, said: dict, result) -> str:
     """Each item's place: with one prediction as lines from left to right, with many as counts for each place."""
     items, n = question.items, len(question.items)
     came = ranked(result) if result is not None else None
