@@ -31,7 +31,7 @@ def table() -> str:
         by_section, heading = {}, "imports, and what comes before the first section"
         for cell in nbformat.read(path, 4).cells:
             if cell.cell_type == "markdown":
-                headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("##")]
+                headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("## ")]
                 heading = headings[-1] if headings else heading
             else:
                 by_section[heading] = by_section.get(heading, 0.0) + seconds(cell)
