@@ -432,10 +432,15 @@ FOCUSED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("name", BENCHES)
-def test_a_lab_is_used_with_the_keyboard_alone(page, classroom, name):
+def test_every_lab_is_used_with_the_keyboard_alone(page, classroom):
     """Tab goes through every control, each with a name; arrows move a slider, space presses Reset, Enter takes a link."""
-    lab = in_voila(page, classroom, name)
+    in_voila(page, classroom, next(iter(BENCHES)))
+    for k, name in enumerate(BENCHES):
+        page.locator(".lm-TabBar-tab").nth(k).click()
+        use_with_the_keyboard(page, OnScreen(page, name, page.locator(".lml-lab").nth(k)))
+
+
+def use_with_the_keyboard(page, lab):
     first = lab.settle()
     handle = lab.root.locator(".noUi-handle").first
     handle.focus()
