@@ -738,11 +738,11 @@ def show(figure_and_alt: tuple[Figure, str]) -> None:
     display(Image(as_png(figure), alt=alt))
 
 
-def as_png(figure: Figure) -> bytes:
-    """The figure as a small PNG without a date in it: the same data give the same bytes."""
+def as_png(figure: Figure, small: bool = True) -> bytes:
+    """The figure as a PNG without a date in it: the same data give the same bytes. small: in 256 colours, which takes longer."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
-    return shrink(buffer.getvalue())
+    return shrink(buffer.getvalue()) if small else buffer.getvalue()
 
 
 def shrink(png: bytes) -> bytes:

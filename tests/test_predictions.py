@@ -147,6 +147,12 @@ def test_pictures_say_what_they_show(question):
         assert ("Result" in alt) == (result is not None) and figure.axes
 
 
+def test_a_result_outside_the_range_is_seen():
+    for result in (14.0, -3.0):
+        low, high = picture(VALUE, 3.0, result)[0].axes[0].get_xlim()
+        assert low <= result <= high
+
+
 def test_a_class(tmp_path, capsys):
     folder = tmp_path / "class"
     for k, name in enumerate(("ada", "bob", "eve")):

@@ -150,7 +150,7 @@ class Predict(widgets.VBox):
             return
         figure, alt = predictions.picture(self.question, self.prediction)
         with self.sketch.hold_sync():
-            self.sketch.png, self.sketch.alt = as_png(figure), alt
+            self.sketch.png, self.sketch.alt = as_png(figure, small=False), alt  # while a slider moves
 
 
 def predict_value(

@@ -271,7 +271,8 @@ def _draw(question: Question, said: dict[str, object], result) -> tuple[Figure, 
 
 
 def _value(ax, question: Question, said: dict, result) -> str:
-    ax.set(xlim=(question.low, question.high), yticks=[], ylim=(-1, 1), xscale="log" if question.log else "linear")
+    ends = [question.low, question.high, *([result] if result and (result > 0 or not question.log) else [])]  # it may lie outside
+    ax.set(xlim=(min(ends), max(ends)), yticks=[], ylim=(-1, 1), xscale="log" if question.log else "linear")
     ax.set_xlabel(" in ".join(filter(None, (question.label, question.unit))), fontsize=13)
     ax.spines["left"].set_visible(False)
     told = []
@@ -292,7 +293,7 @@ def _value(ax, question: Question, said: dict, result) -> str:
         )
         told.append(f"Predicted: {_spread(question, values)}.")
     if result is not None:
-        ax.plot(result, 0, "o", color=CAME, markersize=13, label="result")
+        ax.plot(result, 0, "o", color=CAME, markersize=13, clip_on=False, label="result")
         told.append(f"Result: {value_text(question, result)}.")
     return " ".join(told)
 
@@ -327,43 +328,43 @@ def _curve(ax, question: Question, said: dict, result) -> str:
 
 def _order(ax, question: Question, said: dict, result) -> str:
     """Each item's place: with one prediction as lines from left to right, with many as counts for each place."""
-    items, n = question.items, len(question.items)
-    came = ranked(result) if result is not None else None
-    order = came or list(items)
-    told = []
-    if len(said) <= 1:
-        for columns, at, words, color in (
-            (list(said.values()), 0, "you", SAID),
-            ([came] if came else [], 1, "result", CAME),
-        ):
-            for places in columns:
-                for k, item in enumerate(places):
-                    value = f"  {value_text(question, result[item])}" if at and result else ""
-                    side = "left" if at else "right"
-                    ax.text(at, -k, f"{k + 1}. {item}{value}", ha=side, va="center", fontsize=14, color=color)
-                told.append(f"{'Predicted' if not at else 'Result'}: {', '.join(places)}.")
-            ax.text(
-                at, 0.8, words if columns else "", ha="left" if at else "right", fontsize=13, weight="bold", color=color
-            )
-        for places in said.values() if came else ():
-            for k, item in enumerate(places):
-                ax.plot((0.03, 0.97), (-k, -came.index(item)), color="#777777", linewidth=2)
-        ax.set(xlim=(-1.2, 2.2), ylim=(-n + 0.4, 1.2))
-        ax.axis("off")
-        return " ".join(told)
-    counts = [[sum(p[place] == item for p in said.values()) for place in range(n)] for item in order]
-    ax.imshow(counts, cmap="Oranges", vmin=0, vmax=max(1, max(map(max, counts)) * 1.6), aspect="auto")
+    came = ranked(result) if result is not None else []
+    draw = _places if len(said) > 1 else _lines
+    return " ".join(
+        draw(ax, question, list(said.values()), came, result) + [f"Result: {', '.join(came)}."] * bool(came)
+    )
+
+
+def _lines(ax, question: Question, said: list, came: list, result) -> list[str]:
+    """One order beside the result, or either alone."""
+    places = said[0] if said else []
+    for at, side, title, order, color in ((0, "right", "you", places, SAID), (1, "left", "result", came, CAME)):
+        ax.text(at, 0.8, title if order else "", ha=side, fontsize=13, weight="bold", color=color)
+        for k, item in enumerate(order):
+            value = f"  {value_text(question, result[item])}" if at else ""
+            ax.text(at, -k, f"{k + 1}. {item}{value}", ha=side, va="center", fontsize=14, color=color)
+    for k, item in enumerate(places if came else ()):
+        ax.plot((0.03, 0.97), (-k, -came.index(item)), color="#777777", linewidth=2)
+    ax.set(xlim=(-1.2, 2.2), ylim=(0.4 - len(question.items), 1.2))
+    ax.axis("off")
+    return [f"Predicted: {', '.join(places)}."] if places else []
+
+
+def _places(ax, question: Question, said: list, came: list, result) -> list[str]:
+    """How many gave each item each place."""
+    order, n = came or list(question.items), len(question.items)
+    counts = [[sum(p[place] == item for p in said) for place in range(n)] for item in order]
+    ax.imshow(counts, cmap="Oranges", vmin=0, vmax=max(map(max, counts)) * 1.6, aspect="auto")
     for i, row in enumerate(counts):
         for place, count in enumerate(row):
             ax.text(place, i, str(count), ha="center", va="center", fontsize=15)
-            if came and place == i:  # where it really came
-                ax.add_patch(Rectangle((place - 0.47, i - 0.45), 0.94, 0.9, fill=False, edgecolor=CAME, linewidth=4))
+        if came:
+            ax.add_patch(Rectangle((i - 0.47, i - 0.45), 0.94, 0.9, fill=False, edgecolor=CAME, linewidth=4))
     ax.set_xticks(range(n), [f"place {k + 1}" for k in range(n)])
     ax.set_yticks(range(n), order)
     ax.set_title("Students who gave each place" + ("; framed: where it came" if came else ""), fontsize=13)
     by_item = {item: ", ".join(f"{k + 1} by {c}" for k, c in enumerate(row) if c) for item, row in zip(order, counts)}
-    told.append("; ".join(f"{item} put at places {places}" for item, places in by_item.items()) + ".")
-    return " ".join(told + ([f"Result: {', '.join(came)}."] if came else []))
+    return ["; ".join(f"{item} put at places {places}" for item, places in by_item.items()) + "."]
 
 
 # --- a class -----------------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def fools(q: object, p: Tensor, y: Tensor, rate: float) -> str | None:
 # --- 04 Grad-ReLU ------------------------------------------------------------------------------------------------------
 
 
-def labelled_batch(g: torch.Generator, k: int) -> tuple:
+def strong_batch(g: torch.Generator, k: int) -> tuple:
     z_weak, z, W, b, tau = batch(g, k)
     return z, W, b, *confident(z_weak, W, b, tau)
 
@@ -230,7 +230,7 @@ def neighbours_kept(z: Tensor, points: Tensor, k: int) -> Tensor:
 # --- 08 Ablation and claims --------------------------------------------------------------------------------------------
 
 
-def paired_differences(g: torch.Generator, k: int) -> tuple[np.ndarray]:
+def some_differences(g: torch.Generator, k: int) -> tuple[np.ndarray]:
     d = torch.randint(-40, 64, (5 + k,), generator=g).double() / 64  # sums are exact, so ties are ties however one adds up
     return (torch.where(d == 0, 0.5, d).numpy(),)
 
@@ -371,7 +371,7 @@ TASKS = {
         judge=fools,
     ),
     "blocked": Exercise(
-        "04_grad_relu", labelled_batch, blocked, ("the loss",),
+        "04_grad_relu", strong_batch, blocked, ("the loss",),
         hints=(
             "The value of the loss stays. Only the way back is cut, and only where it leads into the classifier.",
             "A tensor's .detach() has its values and no way back. Which of z, W, b should have none?",
@@ -513,7 +513,7 @@ TASKS = {
         },
     ),
     "sign_flip": Exercise(
-        "08_ablation_and_claims", paired_differences, stats.p_value, ("p",),
+        "08_ablation_and_claims", some_differences, stats.p_value, ("p",),
         hints=(
             "If the method did nothing, each difference could as well have had the other sign. With n seeds there are 2^n ways.",
             "itertools.product([-1, 1], repeat=n) goes through them all. Take the mean of the flipped differences each time.",
