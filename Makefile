@@ -101,4 +101,4 @@ lint: install
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf .venv out solved handout
+	rm -rf .venv out

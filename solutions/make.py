@@ -4,7 +4,8 @@
     python solutions/make.py handout    copies of all notebooks without results, for a class that should predict
     python solutions/make.py solved     such copies with the solutions filled in
 
-Copies stand in folders beside notebooks/, since they read other files by relative paths.
+Copies stand in folders beside notebooks/, since they read other files by relative paths. One that is there already is kept:
+somebody may have worked in it.
 
 A solution file holds its cells under headings: `# %% [markdown] NAME` the task, `# %% NAME` the function. What stands below
 `# your code` is the answer. In a notebook an exercise is three cells, with the ids NAME-task, NAME and NAME-check.
@@ -71,6 +72,9 @@ def main(edition: str = "notebooks") -> None:
         elif not exercised:
             continue
         target = HERE.parent / edition / path.name
+        if edition != "notebooks" and target.exists():
+            print(f"{target.relative_to(HERE.parent)} is there already and kept; move it away for a new copy")
+            continue
         target.parent.mkdir(exist_ok=True)
         nbformat.write(notebook, target)
         print(target.relative_to(HERE.parent))

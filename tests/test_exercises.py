@@ -202,6 +202,21 @@ def test_the_student_edition_is_made_from_the_solutions(name):
     assert not any(c.get("outputs") for c in solved.cells) and "widgets" not in solved.metadata
 
 
+def test_copies_for_a_class_never_replace_somebodys_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(make, "HERE", tmp_path / "solutions")
+    for solution in (ROOT / "solutions").glob("*.py"):
+        (tmp_path / "solutions").mkdir(exist_ok=True)
+        (tmp_path / "solutions" / solution.name).write_bytes(solution.read_bytes())
+    make.main("solved")
+    made = sorted(p.name for p in (tmp_path / "solved").iterdir())
+    assert made == sorted(p.name for p in (ROOT / "notebooks").glob("*.ipynb"))
+    (tmp_path / "solved" / made[1]).write_text("my work")
+    make.main("solved")
+    assert (tmp_path / "solved" / made[1]).read_text() == "my work" and "kept" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="'handouts' is no edition"):
+        make.main("handouts")
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_solution_is_right_and_the_empty_exercise_not_attempted(name):
     for seed in range(5):
