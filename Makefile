@@ -65,8 +65,9 @@ figures: install
 	$(BIN)/python benchmarks/figures.py
 
 # Predictions of one's own are neither shown in the outputs nor touched.
-notebooks: export LAYERMATCH_PREDICTIONS = $(shell mktemp -d)/none.json
+notebooks: export LAYERMATCH_PREDICTIONS = $(CURDIR)/.venv/predictions.json
 notebooks: install
+	rm -f $$LAYERMATCH_PREDICTIONS
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
 

@@ -134,11 +134,11 @@ def centre_gain(row: str, quantity: str) -> list[str]:
     return found
 
 
-def noise_decided() -> bool:
+def noise_undecided() -> bool:
     rows = accuracies(recorded("evidence")["noise"])
     kinds = dict.fromkeys(row.split(", ")[1] for row in rows)
     p = [stats.p_value(against(rows, f"layermatch, {kind}", f"fixmatch, {kind}")) for kind in kinds]
-    return len(p) == 5 and min(stats.holm(p)) < 0.05
+    return len(p) == 5 and min(stats.holm(p)) >= 0.05
 
 
 def best_cut() -> bool:
@@ -202,7 +202,7 @@ plain_signs = lambda: {(c.setting, c.other): c.sign for c in family(*PLAIN)}
 undecided = lambda other: [sign for (_, o), sign in plain_signs().items() if o == other] == [0, 0]
 
 CLAIMS = [
-    Claim(README, "Here FixMatch and LayerMatch are close. With one label per class of digits they are not:",
+    Claim(README, "Here FixMatch and LayerMatch are close. With one label per class of digits LayerMatch is ahead in the study of ten seeds; three may show it or not:",
           lambda: abs(means(*MAIN)["mnist1d, 20 labels"]) < 0.02 and where(*MAIN, 1) == {"digits, 10 labels"}, (MAIN,)),
     # What the studies say
     Claim(README, "FixMatch beats the fair supervised row (same labels, same views, same steps) in seven of eight settings; on MNIST-1D with 100 labels it is undecided.",
@@ -264,9 +264,10 @@ CLAIMS = [
           == {"mnist1d, 10 labels": "-", "mnist1d, 20 labels": "0", "mnist1d, 40 labels": "+", "digits, 10 labels": "-"}
           and all(side(late(t, "classifier", "benefit")) != "-" for t in training().values()), others="evidence.json: training"),
     Claim(README, "At 50 % errors among confident samples, those drawn from the network's own confusions leave the classifier's benefit clearly lower than uniform ones in all four settings.",
-          lambda: all(side([a - b for a, b in zip(at_half(s, "confusion"), at_half(s, "uniform"))]) == "-" for s in training()), others="evidence.json: training"),
+          lambda: all(side([a - b for a, b in zip(at_half(s, "confusion"), at_half(s, "uniform"))]) == "-" for s in training())
+          and len(training()) == 4, others="evidence.json: training"),
     Claim(README, "Trained under the same injected errors (uniform or pair flips, 20 and 40 %), no difference between LayerMatch and FixMatch is left after correction for five comparisons.",
-          lambda: not noise_decided(), others="evidence.json: noise"),
+          noise_undecided, others="evidence.json: noise"),
     Claim(README, "**Averaged centres are steadier, but alone they change nothing we can see**: neither accuracy nor clusters (NMI) differ from FixMatch's in either setting. Taking the labels from them does no harm that these runs could show;",
           lambda: all((frame(r["layermatch"]["clusters"]).eval("drift_W_bar < drift_W")).all() for r in recorded("evidence")["centers"].values())
           and {*centre_gain("avg_clustering", "accuracy"), *centre_gain("avg_clustering", "nmi"), *centre_gain("labels from centers", "accuracy")} == {"0"},
@@ -295,7 +296,7 @@ CLAIMS = [
     Claim(NB08, "FixMatch's old τ was its best again (so its two rows are the same runs), and FreeMatch stays ahead. But LayerMatch's own τ is lower, and with it LayerMatch wins on *both* data sets:",
           lambda: where(*OWN, 1) == where(*OWN_FREE, -1) == set(SCARCE)
           and all(not any(c.differences) for c in family("low_threshold", "FixMatch at its own tau against the recipe's")), (OWN, OWN_FREE)),
-    Claim(NB08, "The gain is decided where the errors of a class all pull into one other class, so that a centre has somewhere to go; where they scatter, or follow the network's own confusions, it is not. And it does not grow with the errors: the largest mean is without any.",
+    Claim(NB08, "The gain is decided where the errors of a class all pull into one other class (perhaps because a centre is then pulled to one place; not tested); where they scatter, or follow the network's own confusions, it is not. And it does not grow with the errors: the largest mean is without any.",
           lambda: short(where(*NOISE, 1)) == {"no noise", "pair 0.3", "pair 0.6"} and short({max(m := means(*NOISE), key=m.get)}) == {"no noise"}, (NOISE,)),
     Claim(NB08, "Here the gain does not hang on one knob. It is largest where pseudo-labels weigh most: there FixMatch's mean falls (not decided), and that of LayerMatch, whose classifier does not see them, does not.",
           lambda: min((m := means(*KNOBS)).values()) > 0 and max(m, key=m.get).endswith("lambda_u = 3.0")
@@ -367,8 +368,9 @@ def stale(tolerance: float = 1e-4, only: Callable[[tuple], bool] = lambda key: T
     for key in sorted(set().union(*map(rows, CLAIMS))):
         if only(key):
             config = config_of(*key)
-            trained.setdefault(repr(config), None)
-            trained[repr(config)] = seen = trained[repr(config)] or first_steps(config)
+            if repr(config) not in trained:
+                trained[repr(config)] = first_steps(config)
+            seen = trained[repr(config)]
             if any(abs(a - b) > tolerance * max(abs(b), 0.01) for a, b in zip(seen, kept[" | ".join(key)])):
                 found.add(key)
     return found

@@ -14,6 +14,7 @@ from sphinx.cmd.build import build_main
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FOR_TEACHERS = ("teaching", "exam")  # the exam has its answers, the guide the predictions' results
+MARK = ".layermatch_lite"  # stands in a folder that was built here, and may be replaced
 VIEW, STATE = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("view", "state"))
 
 
@@ -86,22 +87,31 @@ def build_site(out: Path, teachers: bool) -> int:
         return build_main(["-q", "-W", "--keep-going", "-j", "auto", "-c", conf, "-d", doctrees, pages, str(out)])
 
 
+def build(what: str, out: Path) -> int:
+    """0 where all went well."""
+    if what.startswith("site"):
+        return build_site(out, teachers=what == "site-teachers")
+    from slides import build_slides
+
+    lessons = [p for p in NOTEBOOKS if p.stem != "09_classroom"]  # that one is a page of labs
+    build_slides({p.stem: read_still(p) for p in lessons}, out)
+    return 0
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["site", "site-teachers", "slides"])
     parser.add_argument("out", nargs="?", type=Path, help="folder, replaced as a whole; default out/WHAT")
     args = parser.parse_args()
     out = args.out or ROOT / "out" / args.what
-    if out.exists() and any(out.iterdir()) and not (out / "index.html").is_file():
-        sys.exit(f"{out} holds something else; name another folder.")
-    shutil.rmtree(out, ignore_errors=True)
-    if args.what.startswith("site"):
-        status = build_site(out, teachers=args.what == "site-teachers")
-    else:
-        from slides import build_slides
-
-        lessons = [p for p in NOTEBOOKS if p.stem != "09_classroom"]  # that one is a page of labs
-        build_slides({p.stem: read_still(p) for p in lessons}, out)
-        status = 0
+    if out.exists() and not (out / MARK).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        sys.exit(f"{out} is not a site or slides of this program; move it away, or name another folder.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=out.parent) as beside:  # what is there stays until the new one is whole
+        built = Path(beside) / "built"
+        if status := build(args.what, built):
+            sys.exit(status)
+        (built / MARK).touch()
+        shutil.rmtree(out, ignore_errors=True)
+        built.rename(out)
     print(f"Open {out / 'index.html'}")
-    sys.exit(status)

@@ -33,7 +33,7 @@ def as_slides(notebook: NotebookNode) -> NotebookNode:
         cells.append(cell)
 
     for cell in notebook.cells:
-        tags = {*cell.metadata, *cell.metadata.get("tags", [])}
+        tags = set(cell.metadata.get("tags", []))
         if tags & {"exercise", "prediction"}:
             continue
         if cell.cell_type == "markdown":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -58,6 +59,9 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a τ on a console that has none becomes "?", and ends nothing
+            stream.reconfigure(errors="replace")
     args = parser().parse_args(arguments)
     try:
         return args.run(args)

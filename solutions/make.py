@@ -60,25 +60,33 @@ def without_results(notebook: nbformat.NotebookNode) -> None:
     notebook.metadata.pop("widgets", None)  # the labs' last pictures
 
 
-def main(edition: str = "notebooks") -> None:
-    if edition not in ("notebooks", "handout", "solved"):
-        sys.exit(f"{edition!r} is no edition; choose from handout, solved, or none to bring notebooks/ in line.")
+def update() -> None:
+    """The exercises of notebooks/ as the solutions have them."""
+    for solution in sorted(HERE.glob("[0-9]*.py")):
+        path = NOTEBOOKS / f"{solution.stem}.ipynb"
+        notebook = nbformat.read(path, 4)
+        fill(notebook, path.stem)
+        nbformat.write(notebook, path)
+        print(path.relative_to(HERE.parent))
+
+
+def copy(edition: str) -> None:
+    """All notebooks without results in a folder of this name, as "solved" with the solutions."""
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        notebook, exercised = nbformat.read(path, 4), (HERE / f"{path.stem}.py").exists()
-        if exercised:
-            fill(notebook, path.stem, solved=edition == "solved")
-        if edition != "notebooks":
-            without_results(notebook)
-        elif not exercised:
-            continue
         target = HERE.parent / edition / path.name
-        if edition != "notebooks" and target.exists():
+        if target.exists():
             print(f"{target.relative_to(HERE.parent)} is there already and kept; move it away for a new copy")
             continue
+        notebook = nbformat.read(path, 4)
+        if (HERE / f"{path.stem}.py").exists():
+            fill(notebook, path.stem, solved=edition == "solved")
+        without_results(notebook)
         target.parent.mkdir(exist_ok=True)
         nbformat.write(notebook, target)
         print(target.relative_to(HERE.parent))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    if sys.argv[1:] not in ([], ["handout"], ["solved"]):
+        sys.exit(f"{' '.join(sys.argv[1:])!r} is no edition; choose handout or solved, or none to bring notebooks/ in line.")
+    copy(sys.argv[1]) if sys.argv[1:] else update()

@@ -1,8 +1,11 @@
 """The exercises accept every right answer, name what is off in a wrong one, and never stop a notebook."""
 
+import functools
 import importlib.util
 import itertools
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -13,9 +16,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layermatch_lite import AvgClustering, InputError, fixmatch_loss, pseudo_label_loss
+from layermatch_lite import AvgClustering, InputError, fixmatch_loss, pseudo_label_loss, theory
 from layermatch_lite.course import check, exercises, hint
 from layermatch_lite.course.tasks import TASKS
+from layermatch_lite.loss import pseudo_label
 from layermatch_lite.probe import benefit_under_noise
 
 ROOT = Path(__file__).parents[1]
@@ -207,14 +211,17 @@ def test_copies_for_a_class_never_replace_somebodys_work(tmp_path, monkeypatch, 
     for solution in (ROOT / "solutions").glob("*.py"):
         (tmp_path / "solutions").mkdir(exist_ok=True)
         (tmp_path / "solutions" / solution.name).write_bytes(solution.read_bytes())
-    make.main("solved")
+    make.copy("solved")
     made = sorted(p.name for p in (tmp_path / "solved").iterdir())
     assert made == sorted(p.name for p in (ROOT / "notebooks").glob("*.ipynb"))
     (tmp_path / "solved" / made[1]).write_text("my work")
-    make.main("solved")
+    make.copy("solved")
     assert (tmp_path / "solved" / made[1]).read_text() == "my work" and "kept" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="'handouts' is no edition"):
-        make.main("handouts")
+
+
+def test_an_edition_that_is_none():
+    done = subprocess.run([sys.executable, ROOT / "solutions" / "make.py", "handouts"], capture_output=True, text=True)
+    assert done.returncode == 1 and "'handouts' is no edition; choose handout or solved" in done.stderr
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -239,7 +246,8 @@ def test_wrong_answers_are_told_what_is_off(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_every_known_mistake_is_called_by_its_name(name):
     for told, mistake in TASKS[name].mistakes.items():
-        assert review(name, mistake, seed=1).text.startswith(told)
+        for seed in range(5):
+            assert review(name, mistake, seed).text.startswith(told), seed
 
 
 def test_other_ways_to_be_right():
@@ -261,6 +269,45 @@ def test_other_ways_to_be_right():
     assert review("times_seen", lambda steps, batch, samples: [steps * batch / samples]).outcome == "right"
 
 
+# Right in another form than the library's: cells below must get what they count on.
+OTHER_FORMS = {
+    "labels_and_mask": lambda p, tau: [p.argmax(1).tolist(), (p.max(1).values >= tau).tolist()],
+    "times_seen": lambda steps, batch, samples: [steps * batch / samples],
+    "neighbours_agree": lambda *a: TASKS["neighbours_agree"].right(*a).numpy(),
+    "fooling_noise": lambda *a: TASKS["fooling_noise"].right(*a).tolist(),
+    "gated": lambda *a: TASKS["gated"].right(*a).numpy(),
+    "holm": lambda p: np.array(TASKS["holm"].right(p)),
+    "benefit": lambda *a: float(TASKS["benefit"].right(*a)),
+    "fixmatch": lambda *a: TASKS["fixmatch"].right(*a).reshape(1),
+    "learning_rate": functools.partial(lambda k, K, lr: torch.tensor(TASKS["learning_rate"].right(k, K, lr))),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FORMS)
+def test_a_right_answer_of_another_form_is_given_the_librarys(name, monkeypatch, capsys):
+    monkeypatch.setitem(globals(), name, OTHER_FORMS[name])
+    got = check(name)
+    assert capsys.readouterr().out.startswith("✓ Right")
+    arguments = exercises.draw(name, TASKS[name], 7)[0]
+    result, right = (f(*arguments) for f in (got, TASKS[name].right))
+    pairs = zip(result, right) if isinstance(right, tuple) else [(result, right)]
+    assert all(type(a) is type(b) and (not isinstance(b, torch.Tensor) or a.shape == b.shape) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    "name, answer, words",
+    [
+        ("fixmatch", lambda *a: (loss := TASKS["fixmatch"].right(*a), loss.backward())[0], "no backward() inside"),
+        ("times_seen", lambda steps, batch, samples: 10**9999, "cannot be printed"),
+        ("labels_and_mask", lambda p, tau: (p.argmax(1).softmax(0), p), "raises NotImplementedError"),
+        ("neighbours_agree", lambda *a: TASKS["neighbours_agree"].right(*a)[:, None], "has the shape (30, 1)"),
+    ],
+)
+def test_odd_answers_are_told_what_is_off_too(name, answer, words):
+    found = review(name, answer)
+    assert found.outcome == "wrong" and words in found.text, found
+
+
 def test_the_library_agrees_with_its_own_exercises():
     """What counts as right is what the library does in training and probe."""
     g = torch.Generator().manual_seed(0)
@@ -278,6 +325,17 @@ def test_the_library_agrees_with_its_own_exercises():
     before = centers.weight.clone()
     centers.update(classifier)
     assert torch.allclose(centers.weight, TASKS["averaged"].right(before, W, 0, 0.9))
+
+
+def test_the_theory_agrees_with_its_exercises():
+    g = torch.Generator().manual_seed(0)
+    z, W, y = torch.randn(40, 6, generator=g), 2 * torch.randn(5, 6, generator=g), torch.arange(40) % 5
+    p = (z @ W.T).softmax(dim=1)
+    q, mask, _ = pseudo_label(z @ W.T, 0.6)
+    assert all(map(torch.equal, (q, mask), TASKS["labels_and_mask"].right(p, 0.6)))
+    assert torch.allclose(-len(z) * theory.feature_gradient(W, p, q), TASKS["feature_pull"].right(W, p, q), atol=1e-5)
+    noise = theory.split_classifier_gradient(z, p, q, y)[1]
+    assert torch.allclose(noise, TASKS["centre_noise"].right(z, y, q, 5), atol=1e-5)
 
 
 def test_the_benefit_of_an_undecided_network_is_the_probes():

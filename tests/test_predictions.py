@@ -1,9 +1,11 @@
 """Predictions: scored as stated, kept whatever happens, drawn for one and for a class; the widget's buttons do it."""
 
 import json
-import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,6 +94,9 @@ def test_a_prediction_that_is_none(question, prediction, words, path):
         ({"kind": "curve", "x": ("1",)}, "at least two places"),
         ({"kind": "value", "low": 1, "high": 1}, "high=1"),
         ({"kind": "value", "log": True}, "low=0"),
+        ({"kind": "value", "low": float("-inf")}, "low=-inf"),
+        ({"kind": "value", "label": r"$\x$"}, "plain text"),
+        ({"kind": "order", "items": ("A", "B\nleft out: bob.json")}, "in one line"),
     ],
 )
 def test_a_question_that_is_none(settings, words):
@@ -130,6 +135,52 @@ def test_a_damaged_file_is_named_and_left_as_it_is(content, path, capsys):
     assert "cannot be read or kept" in capsys.readouterr().out
 
 
+def hostile(kind: str, prediction, result, **settings) -> dict:
+    """A file's predictions: one question with an attempt and a result, so that it would be drawn."""
+    name = settings.pop("name", kind)
+    attempts = settings.pop("attempts", [{"prediction": prediction, "at": "", "blind": settings.pop("blind", True)}])
+    older = {"older": settings.pop("older")} if "older" in settings else {}
+    question = {"name": name, "text": "", "kind": kind, **settings}
+    return {name: {"question": question, "attempts": attempts, "result": result, **older}}
+
+
+HOSTILE = {
+    "outside": hostile("value", 0.5, 0.5, name="../../evil"),
+    "huge": hostile("value", 0.5, 10**400),
+    "curve": hostile("curve", [0, 0], [1], x=["1", "2"]),
+    "order": hostile("order", ["A", "B"], 3, items=["A", "B"]),
+    "numbers": hostile("order", [1, 2], {"1": 1, "2": 2}, items=["1", "2"]),
+    "long": hostile("value", 0.5, 0.5, text="x" * 10**6),
+    "list": hostile("value", 0.5, 0.5, text=["t"]),
+    "label": hostile("value", 0.5, 0.5, label=5),
+    "formula": hostile("value", 0.5, 0.5, label="$\\x$"),
+    "endless": hostile("value", 0.5, 0.5, low=float("-inf")),
+    "places": hostile("curve", [0, 0], [0, 0], x=[None, {}]),
+    "screen": hostile("value", 0.5, 0.5, text="\x1b[2J\nleft out: bob.json"),
+    "blind": hostile("value", 0.5, 0.5, blind=2),
+    "attempts": hostile("value", 0.5, 0.5, attempts={}),
+    "older": hostile("value", 0.5, 0.5, older=5),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_odd_file_of_ones_own_is_named_and_left_as_it_is(name, path, capsys):
+    path.write_text(json.dumps({"format": 1, "predictions": HOSTILE[name]}))
+    before = path.read_bytes()
+    widget = predict_value("value", "How much?", high=10)
+    widget.commit_button.click()
+    assert "lml-error" in widget.told.value
+    widget.reveal(3.0)  # goes on
+    assert "cannot be read or kept" in capsys.readouterr().out and path.read_bytes() == before
+
+
+def test_the_largest_numbers_can_be_drawn(tmp_path):
+    wide = Question("v", "How much?", "value", -1e100, 1e100)
+    curve = Question("c", "How?", "curve", -1e100, 1e100, x=("0", "1"))
+    for question, said, came in ((wide, 0.0, 1e100), (curve, [-1e100, 0], [1e100, 1e100])):
+        picture(question, said, came)[0].savefig(tmp_path / "wide.png")
+
+
 def test_a_folder_that_cannot_be_written(path, monkeypatch):
     path.write_text("a file, no folder")
     monkeypatch.setenv("LAYERMATCH_PREDICTIONS", str(path / "mine.json"))
@@ -148,8 +199,9 @@ def test_pictures_say_what_they_show(question):
 
 
 def test_a_result_outside_the_range_is_seen():
-    for result in (14.0, -3.0):
-        low, high = picture(VALUE, 3.0, result)[0].axes[0].get_xlim()
+    above = Question("a", "How much?", "value", 1, 3)
+    for question, result in ((VALUE, 14.0), (VALUE, -3.0), (above, 0.0)):
+        low, high = picture(question, 3.0, result)[0].axes[0].get_xlim()
         assert low <= result <= high
 
 
@@ -176,25 +228,14 @@ def test_a_class(tmp_path, capsys):
     assert "left out: " in told and "broken.json" in told and "3 predictions" in told
 
 
-HOSTILE = {
-    "outside": {"../../evil": {"question": {"name": "../../evil", "text": "", "kind": "value"}, "attempts": []}},
-    "huge": {"v": {"question": {"name": "v", "text": "", "kind": "value"}, "attempts": [], "result": 10**400}},
-    "curve": {"c": {"question": {"name": "c", "text": "", "kind": "curve", "x": ["1", "2"]}, "attempts": [], "result": [1]}},
-    "order": {"o": {"question": {"name": "o", "text": "", "kind": "order", "items": ["A", "B"]}, "attempts": [], "result": 3}},
-    "long": {"v": {"question": {"name": "v", "text": "x" * 10**6, "kind": "value"}, "attempts": []}},
-    "blind": {"v": {"question": {"name": "v", "text": "", "kind": "value"},
-              "attempts": [{"prediction": 0.5, "at": "", "blind": 2}]}},
-}  # fmt: skip
-
-
 def test_odd_files_are_left_out_and_the_others_drawn(tmp_path, capsys):
     folder = tmp_path / "class"
     keep(folder / "ada.json", VALUE, prediction=1.0)
     keep(folder / "bob.json", VALUE, prediction=2.0)
     keep(folder / "other.json", Question("v", "How much?", "order", items=("A", "B")), prediction=["A", "B"])
     (folder / "deep.json").write_text("[" * 100_000)
-    for name, predictions in HOSTILE.items():
-        (folder / f"{name}.json").write_text(json.dumps({"format": 1, "predictions": predictions}))
+    for name, content in HOSTILE.items():
+        (folder / f"{name}.json").write_text(json.dumps({"format": 1, "predictions": content}))
     assert main(["predictions", str(folder), "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
     assert [p.name for p in tmp_path.rglob("*.png")] == ["v.png"] and "2 predictions" in told
@@ -265,10 +306,18 @@ def test_a_prediction_after_the_result_says_so(path):
     assert "known already" in widget.told.value
 
 
-@pytest.mark.parametrize("result", [float("nan"), None, "x", [1.0], 10**400], ids=["nan", "None", "text", "list", "huge"])
+@pytest.mark.parametrize(
+    "result", [float("nan"), None, "x", [1.0], 10**400, np.eye(2)], ids=["nan", "None", "text", "list", "huge", "matrix"]
+)
 def test_a_result_that_is_none_does_not_stop_the_notebook(result, path, capsys):
     predict_value("v", "How much?", high=10).reveal(result)
     assert "Nothing to show: " in capsys.readouterr().out and not path.exists()
+
+
+@pytest.mark.parametrize("four", [4, np.float32(4), np.array(4.0), torch.tensor(4.0), torch.tensor(4)], ids=repr)
+def test_a_result_may_be_anything_that_is_a_number(four, path, capsys):
+    predict_value("v", "How much?", high=10).reveal(four)
+    assert "No prediction was committed" in capsys.readouterr().out and load(path)["v"]["result"] == 4.0
 
 
 def test_an_empty_setting_means_the_usual_place(monkeypatch):
@@ -276,16 +325,9 @@ def test_an_empty_setting_means_the_usual_place(monkeypatch):
     assert own_file().name == "my_predictions.json"
 
 
-def _commit(path, k):
-    for n in range(15):
-        keep(path, Question(f"q{k}-{n}", "?", "value"), prediction=0.5)
-
-
-def test_two_notebooks_at_once_lose_nothing(path):
-    context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=_commit, args=(path, k)) for k in range(3)]
-    for p in others:
-        p.start()
-    for p in others:
-        p.join()
+def test_three_notebooks_at_once_lose_nothing(path):
+    """Each call opens the lock's file anew, so threads stand for processes."""
+    commit = lambda n: keep(path, Question(f"q{n}", "?", "value"), prediction=0.5)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(commit, range(45)))
     assert len(load(path)) == 45

@@ -7,6 +7,7 @@ notebook goes on: with the student's version where it is right, else with the li
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import secrets
 import sys
@@ -58,12 +59,24 @@ class Checked:
     It remembers the student's, so that a second check of an unchanged cell says the same again, and that it is unchanged.
     """
 
-    def __init__(self, works: Callable, answer: object):
-        self.works, self.answer = works, answer
-        self.__name__, self.__doc__ = works.__name__, works.__doc__
+    def __init__(self, works: Callable, answer: object, form: object):
+        """form: a result of the library's version; cells below count on its form, so a right list becomes a tensor where it is one."""
+        functools.update_wrapper(self, works)
+        self.works, self.answer, self.form = works, answer, form
 
     def __call__(self, *arguments, **named):
-        return self.works(*arguments, **named)
+        return in_form(self.works(*arguments, **named), self.form)
+
+
+def in_form(result: object, form: object) -> object:
+    """A right result as the library gives it: as a tensor, as a Python number, as a list."""
+    if isinstance(form, tuple):
+        return tuple(in_form(r, f) for r, f in zip(result, form))
+    if isinstance(form, Tensor):
+        result = torch.as_tensor(result)
+        return result if form.ndim else result.reshape(())
+    result = torch.as_tensor(result, dtype=torch.float64)
+    return result.tolist() if isinstance(form, list) else result.item()
 
 
 def check(name: str, seed: int | None = None) -> Checked:
@@ -80,14 +93,16 @@ def check(name: str, seed: int | None = None) -> Checked:
     answer = sys._getframe(1).f_globals.get(name)
     unchanged = isinstance(answer, Checked)
     answer = answer.answer if unchanged else answer
-    review = look_at(name, exercise, answer, secrets.randbelow(10**6) if seed is None else seed)
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    review = look_at(name, exercise, answer, seed)
     sign = {"right": "✓ Right", "wrong": "✗ Not yet", "blank": "○ Not attempted yet"}[review.outcome]
     print(f"{sign}: {review.text}")
     if review.outcome == "wrong":
         print(f"Until then {name} is the library's version here.")
     if unchanged and review.outcome != "blank":
         print("(This is the version of the last check: the cell above has not been run since, or it failed.)")
-    return Checked(answer if review.outcome == "right" else exercise.right, answer)
+    form = exercise.right(*draw(name, exercise, seed)[0])
+    return Checked(answer if review.outcome == "right" else exercise.right, answer, form)
 
 
 def hint(name: str, number: int = 1) -> None:
@@ -116,7 +131,7 @@ def look_at(name: str, exercise: Exercise, answer: object, seed: int) -> Review:
         return blank
     if not callable(answer):
         return Review("wrong", f"{name} is {answer!r}; it should be a function. {help_}")
-    trials = [exercise.inputs(generator(seed, f"{name} {k}"), k) for k in range(TRIALS)]
+    trials = draw(name, exercise, seed)
     try:
         seen = [observe(answer, arguments, exercise) for arguments in trials]
         compare(exercise, seen, trials)
@@ -127,14 +142,19 @@ def look_at(name: str, exercise: Exercise, answer: object, seed: int) -> Review:
     return Review("right", f"{name} agrees with the library on {TRIALS} random inputs.")
 
 
+def draw(name: str, exercise: Exercise, seed: int) -> list[tuple]:
+    """The arguments of all trials."""
+    return [exercise.inputs(generator(seed, f"{name} {k}"), k) for k in range(TRIALS)]
+
+
 def call(function: Callable, arguments: list) -> object:
     """The student's call: whatever it raises is said, with its line. Arguments that it changes are noticed."""
     before = copy.deepcopy([a.detach() if isinstance(a, Tensor) else a for a in arguments])
     try:
         result = function(*arguments)
-    except NotImplementedError:
-        raise Blank from None
     except (Exception, SystemExit) as error:  # a student's error must not stop the notebook
+        if isinstance(error, NotImplementedError) and not error.args:  # PyTorch's own say something
+            raise Blank from None
         name = getattr(function, "__name__", "it")
         at = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == name]
         where = f" in line {at[-1]} of its cell" if at else ""
@@ -169,14 +189,20 @@ def observe(function: Callable, arguments: tuple, exercise: Exercise) -> object:
         raise Off(f"it returns {describe(result)}; {' and '.join(exercise.returns)} are expected, in this order.")
     seen, total = {}, None
     for name, part in zip(exercise.returns, parts):
-        part = as_tensor(name, part)
+        part = as_tensor(name, part).cpu()
         seen[name] = part.detach().double()
         if part.requires_grad:
             weights = torch.linspace(0.5, 1.5, part.numel(), dtype=part.dtype).reshape(part.shape)
             total = (weights * part).sum() + (0 if total is None else total)
     wanted = {n: c for n, c in zip(names, copies) if n in exercise.gradients}
     reached = [c for c in wanted.values() if c.requires_grad]  # a student may have switched it off
-    grads = torch.autograd.grad(total, reached, allow_unused=True) if reached and total is not None else ()
+    try:
+        grads = torch.autograd.grad(total, reached, allow_unused=True) if reached and total is not None else ()
+    except RuntimeError as error:
+        raise Off(
+            f"no gradient can be taken of its result ({str(error).splitlines()[0][:150]}). It should only compute: no backward() "
+            "inside, and nothing changed in place."
+        ) from None
     arrived = {id(c): g for c, g in zip(reached, grads) if g is not None}
     for name, c in wanted.items():
         seen[f"gradient of {name}"] = arrived.get(id(c), torch.zeros_like(c)).detach().double()
@@ -197,10 +223,9 @@ def as_tensor(name: str, value: object) -> Tensor:
 def compare(exercise: Exercise, seen: list, trials: list[tuple]) -> None:
     """Raise `Off` unless what was seen in all trials is right; a known mistake is called by its name."""
     if exercise.judge is not None:
-        if off := next(
-            (off for result, arguments in zip(seen, trials) if (off := exercise.judge(result, *arguments))), None
-        ):
-            raise Off(off)
+        for result, arguments in zip(seen, trials):
+            if off := exercise.judge(result, *arguments):
+                raise Off(off)
         return
     right = [observe(exercise.right, arguments, exercise) for arguments in trials]
     if all(map(alike, seen, right)):
@@ -217,15 +242,19 @@ def alike(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return all(close(a[part], b[part]) for part in b)
 
 
+def same_shape(a: Tensor, b: Tensor) -> bool:
+    """A result of shape (1,) may stand for a number."""
+    return a.shape == b.shape or a.numel() == b.numel() == 1
+
+
 def close(a: Tensor, b: Tensor) -> bool:
-    """Equal but for float32 rounding; a result of shape (1,) may stand for a number."""
-    a, b = (x.squeeze() for x in (a, b))
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)
+    """Equal but for float32 rounding."""
+    return same_shape(a, b) and torch.allclose(a.reshape(b.shape), b, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def difference(part: str, got: Tensor, want: Tensor) -> str:
     """How a result differs from the right one, in words."""
-    if got.squeeze().shape != want.squeeze().shape:
+    if not same_shape(got, want):
         return f"{part} has the shape {tuple(got.shape)}; {tuple(want.shape)} is expected."
     if part.startswith("gradient") and not got.any():
         return f"the values are right, but no {part} arrives: something is detached that should not be."
@@ -233,7 +262,7 @@ def difference(part: str, got: Tensor, want: Tensor) -> str:
         return f"the values are right, but there is a {part}, where none may be: stop it there (detach)."
     if part.startswith("gradient"):
         return f"the values are right, but the {part} is not: its length is {got.norm():.4g} where {want.norm():.4g} is right."
-    at = (~torch.isclose(got.flatten(), want.flatten(), rtol=1e-4, atol=1e-6)).nonzero()[0, 0]
+    at = (~torch.isclose(got.flatten(), want.flatten(), rtol=1e-4, atol=1e-6, equal_nan=True)).nonzero()[0, 0]
     found, right = got.flatten()[at], want.flatten()[at]
     where = f", entry {int(at)}," if got.numel() > 1 else ""
     digits = 4 if f"{found:.4g}" != f"{right:.4g}" else 9
@@ -243,4 +272,8 @@ def difference(part: str, got: Tensor, want: Tensor) -> str:
 def describe(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return "nothing (None)" if value is None else f"{type(value).__name__} {str(value)[:60]}"
+    try:
+        told = str(value)
+    except Exception:  # Python prints no whole number of more than 4300 digits
+        told = "that cannot be printed"
+    return "nothing (None)" if value is None else f"{type(value).__name__} {told[:60]}"

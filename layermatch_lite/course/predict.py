@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
-from filelock import Timeout
-
 from ..errors import InputError
 from ..labs.frame import Picture, alert
 from . import predictions
@@ -92,7 +90,7 @@ class Predict(widgets.VBox):
         try:
             attempts = predictions.keep(self.path, self.question, result=result)["attempts"]
             said = attempts[-1] if attempts else None
-        except (InputError, OSError, Timeout) as error:
+        except (InputError, OSError) as error:  # a lock that another notebook holds is an OSError, too
             print(f"Your predictions cannot be read or kept: {error}")
             kept = False
         show(predictions.picture(self.question, said and said["prediction"], result))
@@ -120,7 +118,7 @@ class Predict(widgets.VBox):
         def pressed(_):
             try:
                 action()
-            except (InputError, OSError, Timeout) as error:  # a callback's error would be seen by nobody
+            except Exception as error:  # a callback's error would be seen by nobody
                 self._complain(error)
 
         button.on_click(pressed)
@@ -164,7 +162,10 @@ def predict_value(
     step: float | None = None,
     log: bool = False,
 ) -> Predict:
-    """Ask for one number between low and high, in steps (by default a hundredth of the range); log: distances are factors."""
+    """Ask for one number between low and high; log: distances are factors.
+
+    step: of the slider; without it the power of ten that gives the range 100 to 1000 steps.
+    """
     return Predict(Question(name, text, "value", low, high, label, unit, log), step=step)
 
 
@@ -211,7 +212,8 @@ def _fields(q: Question, step: float | None = None) -> list[widgets.Widget]:
 
 def _plain(result):
     """Numbers as Python's own, whatever made them: a tensor, an array, a table's column."""
-    number = lambda v: v.item() if hasattr(v, "item") else v
     if isinstance(result, dict):
-        return {item: number(v) for item, v in result.items()}
-    return [number(v) for v in result] if hasattr(result, "__len__") else number(result)
+        return {item: _plain(v) for item, v in result.items()}
+    if isinstance(result, list | tuple):
+        return [_plain(v) for v in result]
+    return result.tolist() if hasattr(result, "tolist") else result

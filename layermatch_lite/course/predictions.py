@@ -26,6 +26,7 @@ from ..errors import InputError, check_choice, check_range
 from ..system import write_atomically
 
 KINDS = ("value", "curve", "order")
+LIMIT = 1e100  # of a result: far enough, and a picture of it can still be drawn
 SAID, CAME = "#D55E00", "#0072B2"  # with a marker of its own each: told apart without colour, too
 
 
@@ -36,7 +37,7 @@ class Question:
     name: str  # unique in the course: "02-pair-errors"
     text: str
     kind: str
-    low: float = 0.0  # of the values; for an order without meaning
+    low: float = 0.0  # of the values; an order has none
     high: float = 1.0
     label: str = ""  # what the values are, for an axis
     unit: str = ""  # written behind each value
@@ -46,58 +47,51 @@ class Question:
     items: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not re.fullmatch(r"[\w-]{1,60}", self.name):  # it becomes a file's name
+        texts = (self.name, self.text, self.label, self.unit, self.xlabel, *self.x, *self.items)
+        # They may come from a student's file, and go into pictures, where $ begins a formula, and onto a teacher's screen.
+        if not all(isinstance(t, str) and len(t) <= 300 and t.isprintable() and "$" not in t for t in texts):
+            raise InputError("a question's texts are up to 300 characters of plain text each, in one line and without $.")
+        if not re.fullmatch(r"[\w-]{1,60}", self.name):  # it becomes a file's name
             raise InputError(f"name={self.name!r} is not allowed; give up to 60 letters, digits, - and _.")
         check_choice("kind", self.kind, KINDS)
-        if len(self.text) > 300 or len(self.x) > 50 or len(self.items) > 12:
-            raise InputError(f"{self.name}: a question has up to 300 characters, 50 places of a curve and 12 items.")
+        if len(self.x) > 50 or len(self.items) > 12:
+            raise InputError(f"{self.name}: a curve has up to 50 places, an order up to 12 items.")
         if self.kind == "order" and (len(set(self.items)) < 2 or len(set(self.items)) != len(self.items)):
             raise InputError(f"items={self.items!r}: an order needs at least two items, each once.")
         if self.kind == "curve" and len(self.x) < 2:
             raise InputError(f"x={self.x!r}: a curve needs at least two places.")
-        if self.kind != "order":
-            check_range("high", self.high, self.low, open_low=True)
-        if self.log:
-            check_range("low", self.low, 0, open_low=True)
+        check_range("low", self.low, 0 if self.log else -LIMIT, LIMIT, open_low=self.log)
+        check_range("high", self.high, self.low, LIMIT, open_low=True)
 
     def check(self, prediction: object) -> object:
         """The prediction in its plain form (a float, a list of floats, a list of items); InputError where it is none."""
-        if self.kind == "order":
-            if not isinstance(prediction, list | tuple) or sorted(map(str, prediction)) != sorted(self.items):
-                twice = (
-                    [p for p in prediction if list(prediction).count(p) > 1]
-                    if isinstance(prediction, list | tuple)
-                    else []
-                )
-                why = f"{twice[0]} stands twice" if twice else f"{prediction!r} is not an order of them"
-                raise InputError(f"{why}; give each of {', '.join(self.items)} one place.")
-            return list(prediction)
-        values = [prediction] if self.kind == "value" else prediction
-        if not isinstance(values, list | tuple) or (self.kind == "curve" and len(values) != len(self.x)):
-            raise InputError(
-                f"{prediction!r} is no curve; give {len(self.x)} numbers, one for each of {', '.join(self.x)}."
-            )
-        for v in values:
-            check_range("prediction", v, self.low, self.high)
-        return float(prediction) if self.kind == "value" else [float(v) for v in values]
+        if self.kind != "order":
+            return self._numbers("prediction", prediction, self.low, self.high)
+        given = list(prediction) if isinstance(prediction, list | tuple) else []
+        if sorted(given, key=str) != sorted(self.items):
+            twice = [p for p in given if given.count(p) > 1]
+            why = f"{twice[0]} stands twice" if twice else f"{prediction!r} is not an order of them"
+            raise InputError(f"{why}; give each of {', '.join(self.items)} one place.")
+        return given
 
     def check_result(self, result: object) -> object:
         """What came out in its plain form: a finite float, one for each x, or {item: float}; InputError where it is none."""
-        if self.kind == "order":
-            if not isinstance(result, dict) or set(result) != set(self.items):
-                raise InputError(f"{result!r} is no result; give a number for each of {', '.join(self.items)}.")
-            values = list(result.values())
-        else:
-            values = [result] if self.kind == "value" else result
-            if not isinstance(values, list | tuple) or (self.kind == "curve" and len(values) != len(self.x)):
-                raise InputError(
-                    f"{result!r} is no result; give {len(self.x)} numbers, one for each of {', '.join(self.x)}."
-                )
+        if self.kind != "order":
+            return self._numbers("result", result, -LIMIT, LIMIT)
+        if not isinstance(result, dict) or set(result) != set(self.items):
+            raise InputError(f"{result!r} is no result; give a number for each of {', '.join(self.items)}.")
+        for v in result.values():
+            check_range("result", v, -LIMIT, LIMIT)
+        return {item: float(result[item]) for item in self.items}
+
+    def _numbers(self, name: str, given: object, low: float, high: float) -> float | list[float]:
+        """One number, or one for each x."""
+        values = [given] if self.kind == "value" else given
+        if self.kind == "curve" and (not isinstance(given, list | tuple) or len(given) != len(self.x)):
+            raise InputError(f"{given!r} is no {name}; give {len(self.x)} numbers, one for each of {', '.join(self.x)}.")
         for v in values:
-            check_range("result", v, -1e300, 1e300)
-        if self.kind == "order":
-            return {item: float(result[item]) for item in self.items}
-        return float(result) if self.kind == "value" else [float(v) for v in result]
+            check_range(name, v, low, high)
+        return float(given) if self.kind == "value" else [float(v) for v in given]
 
     def gap(self, said: float, came: float) -> float:
         """How far apart, as a share of the range: 0 the same, 1 from end to end."""
@@ -163,8 +157,6 @@ def own_file() -> Path:
 
 def load(path: Path) -> dict[str, dict]:
     """Question's name -> {"question": ..., "attempts": [...]}; empty where there is no file yet. InputError for a damaged one."""
-    if not path.exists():
-        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != 1:
@@ -174,12 +166,16 @@ def load(path: Path) -> dict[str, dict]:
             question = question_of(entry)
             if question.name != name:
                 raise ValueError(f"the entry {name!r}")
+            if not isinstance(entry["attempts"], list) or not isinstance(entry.get("older", []), list):
+                raise ValueError(f"the attempts of {name!r}")
             for attempt in entry["attempts"]:
                 question.check(attempt["prediction"])
                 if not isinstance(attempt["blind"], bool) or not isinstance(attempt["at"], str):
                     raise ValueError(f"an attempt of {name!r}")
             if "result" in entry:
                 question.check_result(entry["result"])
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise InputError(
             f"{path} holds no predictions that can be read ({str(error)[:200]}). Nothing was changed in it; rename it, and a "
@@ -271,7 +267,9 @@ def _draw(question: Question, said: dict[str, object], result) -> tuple[Figure, 
 
 
 def _value(ax, question: Question, said: dict, result) -> str:
-    ends = [question.low, question.high, *([result] if result and (result > 0 or not question.log) else [])]  # it may lie outside
+    ends = [question.low, question.high]
+    if result is not None and (result > 0 or not question.log):
+        ends.append(result)  # it may lie outside
     ax.set(xlim=(min(ends), max(ends)), yticks=[], ylim=(-1, 1), xscale="log" if question.log else "linear")
     ax.set_xlabel(" in ".join(filter(None, (question.label, question.unit))), fontsize=13)
     ax.spines["left"].set_visible(False)
@@ -402,8 +400,7 @@ def draw_class(folder: Path, out: Path) -> Iterator[str]:
 
     questions, unread = collect(folder)
     for name, entries in questions.items():
-        blind = {student: e for student, e in entries.items() if first_blind(e) is not None}
-        if not blind:
+        if all(first_blind(e) is None for e in entries.values()):
             yield f"{name}: nobody predicted before seeing the result."
             continue
         figure, alt = class_picture(entries)

@@ -60,7 +60,7 @@ class Lab(widgets.VBox):
         self.reading, self.error = widgets.HTML(), widgets.HTML(layout={"display": "none"})
         self.progress = widgets.FloatProgress(max=1, layout={"width": "260px"})
         self.doing = widgets.Label()
-        self.cancel = self.button("Cancel", lambda: self.worker.stop())
+        self.cancel = self.button("Cancel", self.worker.stop)
         self.waiting = widgets.HBox([self.progress, self.doing, self.cancel], layout={"display": "none"})
         self.link = widgets.Text(
             description="lesson link", continuous_update=False, style={"description_width": "90px"},

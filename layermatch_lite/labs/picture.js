@@ -24,9 +24,9 @@ function render({ model, el }) {
   img.className = "lml-picture";
   img.decoding = "sync"; // the old picture stays until the new one is there: no flicker
   let url = null;
+  const name = () => { img.alt = model.get("alt"); };
   const draw = () => {
     const next = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
-    img.alt = model.get("alt");
     img.src = next;
     if (url) URL.revokeObjectURL(url);
     url = next;
@@ -45,9 +45,11 @@ function render({ model, el }) {
     model.set("clicked", [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height, clicks]);
     model.save_changes();
   });
-  model.on("change:png change:alt", draw);
+  model.on("change:alt", name);
+  model.on("change:png", draw);
   model.on("change:width change:height change:clickable", size);
   size();
+  name();
   draw();
   el.appendChild(img);
   nameSliders(el);
