@@ -1,4 +1,4 @@
-"""Record the runs that come with the package (layermatch_lite/recorded/): about two minutes on one core.
+"""Record what comes with the package: runs (layermatch_lite/recorded/) and the noise lab's networks; three minutes on one core.
 
     python benchmarks/record.py                (or: make recordings)
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from layermatch_lite import TrainConfig
+from layermatch_lite.labs import noise
 from layermatch_lite.recording import SHIPPED, record
 
 
@@ -21,6 +22,8 @@ def main() -> None:
             recording = record(config, progress=True)
             recording.save(SHIPPED / f"{dataset}_{method}.npz")
             print(f"{dataset}_{method}: test accuracy {recording.accuracy:.3f}")
+    noise.record_networks()
+    print(f"{noise.NETWORKS.name}: {noise.NETWORKS.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

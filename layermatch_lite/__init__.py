@@ -1,6 +1,6 @@
 """layermatch_lite: LayerMatch (arXiv 2406.14207), small enough to read. An unofficial implementation."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 try:
     import numpy  # noqa: F401

@@ -23,7 +23,7 @@ def errors(notebook: nbformat.NotebookNode) -> list[str]:
     found = [o["ename"] for cell in notebook.cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
     for state in widget_states(notebook):
         found += [o["ename"] for o in state.get("outputs", []) if o["output_type"] == "error"]
-        found += [state["value"]] if "lml-error" in str(state.get("value", "")) else []
+        found += [state["value"]] if state.get("role") == "alert" and state["value"] else []
     return found
 
 

@@ -60,7 +60,7 @@ class Checked:
     """
 
     def __init__(self, works: Callable, answer: object, form: object):
-        """form: a result of the library's version; cells below count on its form, so a right list becomes a tensor where it is one."""
+        """form: a result of the library's version, in whose form results are given: cells below count on it."""
         functools.update_wrapper(self, works)
         self.works, self.answer, self.form = works, answer, form
 

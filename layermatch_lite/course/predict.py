@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
+
 from ..errors import InputError
-from ..labs.frame import Picture, alert
+from ..screen import Message, Picture, title
 from . import predictions
 from .predictions import Question
 
@@ -25,16 +25,22 @@ class Predict(widgets.VBox):
         self.fields = _fields(question, step)
         self.commit_button = self._button("Commit", self.commit, button_style="primary")
         self.again_button = self._button("Start over", self.start_over)
-        self.told = widgets.HTML()
+        self.told, self.error = Message(), Message(role="alert")
         self.sketch = Picture(width=900, height=440)
         self.sketch.add_class("lml-sketch")
         for field in self.fields:
             field.observe(lambda _: self._draw(), "value")
-        title = f'<div class="lml-title" role="heading" aria-level="3">Predict <span>{html.escape(question.text)}</span></div>'
         inputs = widgets.Box(self.fields)
         inputs.add_class("lml-controls")
         super().__init__(
-            [widgets.HTML(title), inputs, self.sketch, widgets.HBox([self.commit_button, self.again_button]), self.told]
+            [
+                title("Predict", question.text),
+                inputs,
+                self.sketch,
+                widgets.HBox([self.commit_button, self.again_button]),
+                self.error,
+                self.told,
+            ]
         )
         self.add_class("lml-lab")
         try:
@@ -47,7 +53,7 @@ class Predict(widgets.VBox):
             else:
                 self._say("Commit, then run the cells below. Only your own file keeps it; nothing is sent anywhere.")
         except InputError as error:  # a damaged file
-            self._complain(error)
+            self._say("", str(error))
         self._draw()
 
     @property
@@ -119,7 +125,7 @@ class Predict(widgets.VBox):
             try:
                 action()
             except Exception as error:  # a callback's error would be seen by nobody
-                self._complain(error)
+                self._say("", str(error))
 
         button.on_click(pressed)
         return button
@@ -133,11 +139,9 @@ class Predict(widgets.VBox):
             widget.disabled = True
         self._say(message)
 
-    def _say(self, message: str) -> None:
-        self.told.value = f'<div class="lml-reading" role="status">{html.escape(message)}</div>'
-
-    def _complain(self, error: Exception) -> None:
-        self.told.value = alert(html.escape(str(error)))
+    def _say(self, message: str, error: str = "") -> None:
+        self.told.say(message)
+        self.error.say(error)
 
     def _draw(self) -> None:
         from ..plots import as_png

@@ -8,14 +8,6 @@ What a lab computes and draws stands in a module that knows nothing of widgets (
 `live` watches one training that is kept in a file.
 """
 
-try:
-    import anywidget  # noqa: F401
-    import ipywidgets  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        "the labs need ipywidgets and anywidget: python -m pip install -c constraints.txt -e ."
-    ) from error
-
 from .live import LiveRun
 from .views import DecisionLab, NoiseLab, ThresholdLab, TimeMachine, TrainingLab, classroom
 

@@ -12,8 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 1180, 460  # pixels of a lab's picture; it scales with the window
-
+WIDTH, HEIGHT = 1180, 460  # pixels of a lab's picture
 
 # Two labs may draw in two threads; matplotlib's font cache is one for all.
 _FONTS = threading.Lock()

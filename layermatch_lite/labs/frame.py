@@ -15,32 +15,16 @@ import html
 import threading
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
-import anywidget
 import ipywidgets as widgets
-import traitlets
 
 from ..errors import InputError
 from ..plots import shrink
+from ..screen import Message, Picture, title
 from ..system import cache_dir
 from .background import Worker
 from .drawing import HEIGHT, WIDTH
 from .state import Control, LabState
-
-
-class Picture(anywidget.AnyWidget):
-    """An image whose alt text follows it, and which can be clicked. Core ipywidgets has neither."""
-
-    _esm = Path(__file__).with_name("picture.js")
-    _css = Path(__file__).with_name("lab.css")
-    png = traitlets.Bytes().tag(sync=True)
-    alt = traitlets.Unicode("").tag(sync=True)
-    width = traitlets.Int(WIDTH).tag(sync=True)
-    height = traitlets.Int(HEIGHT).tag(sync=True)
-    clickable = traitlets.Bool(False).tag(sync=True)
-    # x and y from the left top, in [0, 1]; number of the click
-    clicked = traitlets.List(traitlets.Float()).tag(sync=True)
 
 
 class Lab(widgets.VBox):
@@ -56,8 +40,8 @@ class Lab(widgets.VBox):
         self.controls = {name: _widget(c, getattr(self.state, name)) for name, c in bench.State.controls().items()}
         for widget in self.controls.values():
             widget.observe(self._moved, "value")
-        self.picture = Picture()
-        self.reading, self.error = widgets.HTML(), widgets.HTML(layout={"display": "none"})
+        self.picture = Picture(width=WIDTH, height=HEIGHT)
+        self.reading, self.error = Message(), Message(role="alert")
         self.progress = widgets.FloatProgress(max=1, layout={"width": "260px"})
         self.doing = widgets.Label()
         self.cancel = self.button("Cancel", self.worker.stop)
@@ -76,8 +60,7 @@ class Lab(widgets.VBox):
     # --- what a lab may change -------------------------------------------------------------------------------------------
 
     def title(self) -> widgets.Widget:
-        told = f"{html.escape(self.bench.title)} <span>{html.escape(self.bench.question)}</span>"
-        return widgets.HTML(f'<div class="lml-title" role="heading" aria-level="3">{told}</div>')
+        return title(self.bench.title, self.bench.question)
 
     def panel(self) -> widgets.Widget:
         """The controls; a lab with buttons puts them here, too."""
@@ -114,7 +97,7 @@ class Lab(widgets.VBox):
             self._drawn = self.state
             with self.picture.hold_sync():
                 self.picture.png, self.picture.alt = look.png, look.alt
-            self.reading.value = f'<div class="lml-reading" role="status">{html.escape(look.reading)}</div>'
+            self.reading.say(look.reading)
 
     def show_state(self) -> None:
         """Bring the controls and the link in line with the state."""
@@ -142,7 +125,7 @@ class Lab(widgets.VBox):
         with self._lock:
             before = self.state
             try:
-                self.say("")
+                self.error.say("")
                 action(*arguments)
             except Exception as error:  # a callback's error would be seen by nobody
                 self.fault(error)
@@ -152,17 +135,13 @@ class Lab(widgets.VBox):
     def fault(self, error: BaseException) -> None:
         """Show an error. What a person can mend is said in one sentence, anything else with its traceback."""
         if isinstance(error, InputError):
-            self.say(html.escape(str(error)))
+            self.error.say(str(error))
             return
         lines = "".join(traceback.format_exception(error))
-        self.say(
+        self.error.value = (
             f"<b>{html.escape(type(error).__name__)}: {html.escape(str(error))}</b><br>The lab keeps its last state; press "
             f"Reset to start over.<details><summary>details</summary><pre>{html.escape(lines)}</pre></details>"
         )
-
-    def say(self, message: str) -> None:
-        self.error.value = alert(message) if message else ""
-        self.error.layout.display = "flex" if message else "none"
 
     def _moved(self, change) -> None:
         name = next(n for n, w in self.controls.items() if w is change["owner"])
@@ -216,7 +195,7 @@ class Lab(widgets.VBox):
                 if error is not None:
                     self.fault(error)
                 else:
-                    self.say("Stopped: this is the state before.")
+                    self.error.say("Stopped: this is the state before.")
 
         self.doing.value, self.progress.value = "preparing …", 0
         self.waiting.layout.display = "flex"
@@ -250,11 +229,6 @@ class Lab(widgets.VBox):
     def close(self) -> None:
         self.worker.stop()
         super().close()
-
-
-def alert(message: str) -> str:
-    """The HTML of an error panel."""
-    return f'<div class="lml-error" role="alert">{message}</div>'
 
 
 def _widget(control: Control, value) -> widgets.Widget:

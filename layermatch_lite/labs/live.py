@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 import weakref
 from collections.abc import Iterator
@@ -16,9 +15,10 @@ from ..data import SSLData
 from ..errors import InputError
 from ..report import NAMES
 from ..run import Run
+from ..screen import Message, Picture, title
 from ..training import train_steps
 from .background import Worker
-from .frame import Picture, alert
+from .drawing import HEIGHT, WIDTH
 from .training import TrainingPicture
 
 FRAME_SECONDS = 0.5  # between two lines about a running training
@@ -39,16 +39,15 @@ class LiveRun(widgets.VBox):
         self.config, self.path, self.data = config, Path(path), data
         self.run: Run | None = None
         self.worker, self._picture = Worker(), TrainingPicture(config.steps)
-        self.told, self.error = widgets.HTML(), widgets.HTML(layout={"display": "none"})
+        self.told, self.error = Message(), Message(role="alert")
         self.progress = widgets.IntProgress(max=config.steps, layout={"width": "260px"})
-        self.picture = Picture()
-        title = f"Live run <span>{html.escape(self.heading)}</span>"
+        self.picture = Picture(width=WIDTH, height=HEIGHT)
         start, stop = widgets.Button(description="Start"), widgets.Button(description="Stop")
         start.on_click(lambda _: self.start())
         stop.on_click(lambda _: self.stop())
         super().__init__(
             [
-                widgets.HTML(f'<div class="lml-title" role="heading" aria-level="3">{title}</div>'),
+                title("Live run", self.heading),
                 widgets.HBox([start, stop, self.progress], layout={"flex_flow": "row wrap"}),
                 self.error,
                 self.told,
@@ -75,15 +74,15 @@ class LiveRun(widgets.VBox):
         other = _training.get(self.path.resolve())
         if other is not None and other is not self and not other.worker.wait(0):
             other.stop()  # the cell was run again: one file has one training
-            self._fault("This run was under way in another widget, which has been stopped; press Start again.")
+            self.error.say("This run was under way in another widget, which has been stopped; press Start again.")
             return
         _training[self.path.resolve()] = self
         if not self.worker.wait(0):
-            self._say("still ending the step before; press Start again")
+            self.told.say("still ending the step before; press Start again")
             return
-        self._fault("")
+        self.error.say("")
         self._began = self._told = None
-        self._say("loading data, building the network ...")
+        self.told.say("loading data, building the network ...")
         self.worker.start(self._steps(), self._stepped, self._ended)
 
     def stop(self) -> None:
@@ -92,7 +91,7 @@ class LiveRun(widgets.VBox):
 
     def _look_into_file(self) -> None:
         if not self.path.exists():
-            self._say("Start begins a new run.")
+            self.told.say("Start begins a new run.")
             return
         try:
             self.run = Run.load(self.path)
@@ -100,11 +99,11 @@ class LiveRun(widgets.VBox):
                 raise InputError(f"{self.path} holds a run with other settings ({', '.join(changed)}); choose another path.")
         except InputError as error:
             self.run = None
-            self._fault(html.escape(str(error)))
+            self.error.say(str(error))
             return
         self.progress.value = self.run.step
         found = f"{self.path} holds this run at step {self.run.step} of {self.config.steps}"
-        self._say(f"{found}; it is finished." if self.run.finished else f"{found}: Start goes on from there.")
+        self.told.say(f"{found}; it is finished." if self.run.finished else f"{found}: Start goes on from there.")
 
     def _steps(self) -> Iterator[Run]:
         going_on = self.path if self.path.exists() else None
@@ -112,11 +111,11 @@ class LiveRun(widgets.VBox):
             if run.step == 0 or run.just_logged:
                 try:
                     run.save(self.path)
-                    self._fault("")
+                    self.error.say("")
                 except InputError as error:
                     if run.saved is None:
                         raise
-                    self._fault(f"{html.escape(str(error))} The file holds step {run.saved}; training goes on.")
+                    self.error.say(f"{error} The file holds step {run.saved}; training goes on.")
             yield run
 
     def _stepped(self, run: Run) -> None:
@@ -131,21 +130,21 @@ class LiveRun(widgets.VBox):
             each = (now - began) / max(1, run.step - first)
             left = each * (self.config.steps - run.step)
             speed = f", {1e3 * each:.0f} ms per step, about {left:.0f} s left" if run.step > first else ""
-            self._say(f"step {run.step} of {self.config.steps} on {run.environment['device']}{speed}")
+            self.told.say(f"step {run.step} of {self.config.steps} on {run.environment['device']}{speed}")
 
     def _ended(self, error: BaseException | None, stopped: bool) -> None:
         if error is not None:
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            self._fault(html.escape(f"{kind}{error}"))
+            self.error.say(f"{kind}{error}")
         if self.run is None:
-            return self._say("" if error else "stopped before its first step; Start begins anew")
+            return self.told.say("" if error else "stopped before its first step; Start begins anew")
         self.progress.value = self.run.step
         self._draw()
         if self.run.finished:
             where = f"kept in {self.path}" if self.run.saved == self.run.step else "but its end could not be saved"
-            self._say(f"finished: test accuracy {self.run.accuracy:.3f} (EMA model), {where}")
+            self.told.say(f"finished: test accuracy {self.run.accuracy:.3f} (EMA model), {where}")
         else:
-            self._say(f"stopped at step {self.run.step}; {self.path} holds step {self.run.saved}, and Start goes on from there")
+            self.told.say(f"stopped at step {self.run.step}; {self.path} holds step {self.run.saved}, and Start goes on from there")
 
     def _draw(self) -> None:
         told = "no record yet"
@@ -159,10 +158,3 @@ class LiveRun(widgets.VBox):
         with self.picture.hold_sync():
             self.picture.png = self._picture.png(self.heading, {self.config.method: list(self.history)})
             self.picture.alt = f"Curves of a live run, {self.heading}; {told}."
-
-    def _say(self, told: str) -> None:
-        self.told.value = f'<div class="lml-reading" role="status">{html.escape(told)}</div>'
-
-    def _fault(self, message: str) -> None:
-        self.error.value = alert(message) if message else ""
-        self.error.layout.display = "flex" if message else "none"

@@ -2,6 +2,9 @@
 
 A short FixMatch run is stopped at some step. For 400 signals of its pool, the cost of every possible label to every layer is
 measured once (`probe.label_costs`); after that the benefit of any noise is a sum.
+
+The networks of seed 0 come with the package. Training enlarges the smallest difference in rounding, so a network trained anew on
+another machine is another one: with recorded weights everybody sees the same pictures. Those of other seeds are trained here.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from ..errors import InputError
 from ..noise import KINDS, corrupt, rows
 from ..plots import confusion_counts, layer_styles
 from ..probe import label_costs
+from ..run import Run
 from ..seeding import generator
 from ..strategies import AvgClustering, gate
 from ..system import cache_dir, write_atomically
@@ -34,6 +38,8 @@ from .drawing import Canvas, Look, Squares, grow
 from .state import LabState, choice, number, seed
 
 SAMPLES, STEPS = 400, 600
+LABELS, MOMENTS = (10, 20, 40), (60, 200, 600)
+NETWORKS = Path(__file__).with_name("noise_networks.npz")  # `make recordings`
 # Of the benefit's axis: the same for every state, so that heights can be compared. ▼ and ▲ mark what lies beyond.
 LOW, HIGH = -2.0, 1.5
 TAUS = tuple(k / 20 for k in range(21))
@@ -50,8 +56,8 @@ class NoiseState(LabState):
     tau: float = number(0.8, "threshold τ", step=0.05)
     grad_relu: str = choice("off", "Grad-ReLU", ("off", "block", "gate"))
     avg_clustering: str = choice("off", "Avg-Clustering", ("off", "on"))
-    labels: int = choice(20, "labels", (10, 20, 40))
-    step: int = choice(200, "trained steps", (60, 200, 600))
+    labels: int = choice(20, "labels", LABELS)
+    step: int = choice(200, "trained steps", MOMENTS)
     seed: int = seed()
 
     def __post_init__(self):
@@ -97,19 +103,50 @@ class Seen(NamedTuple):
         return int(self.confusion.sum())
 
 
-def prepare(labels: int, step: int, seed: int) -> Iterator[tuple[float, str]]:
-    """Train, measure and keep the result in the cache; yields (share done, what)."""
+def train_network(labels: int, seed: int) -> Iterator[tuple[Run, AvgClustering]]:
+    """The FixMatch run that is looked at, before its first step and after each, with averaged centres kept beside it."""
     config = TrainConfig(num_labels=labels, method="fixmatch", steps=STEPS, seed=seed, log_every=STEPS, device="cpu")
-    doing = f"training a network: {labels} labels, {step} steps, seed {seed}"
     for run in train_steps(config):
         if run.step == 0:
             centers = AvgClustering(run.model.classifier, config.center_momentum)
         else:
             centers.update(run.model.classifier)
-        yield 0.6 * run.step / step, doing
-        if run.step == step:
-            break
-    data, g = data_of(config), generator(seed, "noise lab")
+        yield run, centers
+
+
+def record_networks() -> None:
+    """Train the networks that come with the package (seed 0) and write their weights to `NETWORKS`."""
+    networks = {}
+    for labels in LABELS:
+        for run, centers in train_network(labels, seed=0):
+            if run.step in MOMENTS:
+                weights = run.model.state_dict() | {f"centers.{k}": v for k, v in centers.named_buffers()}
+                networks |= {f"{labels}_{run.step}/{name}": w.clone().numpy() for name, w in weights.items()}
+    write_atomically(NETWORKS, lambda f: np.savez_compressed(f, **networks))
+
+
+def recorded_network(labels: int, step: int) -> tuple[Run, AvgClustering]:
+    """The run of seed 0 as it starts, with the recorded weights and centres of this step."""
+    run, centers = next(train_network(labels, seed=0))
+    with np.load(NETWORKS, allow_pickle=False) as f:
+        weights = {k.split("/")[1]: torch.from_numpy(f[k]) for k in f.files if k.startswith(f"{labels}_{step}/")}
+    centers.weight, centers.bias = weights.pop("centers.weight"), weights.pop("centers.bias")
+    run.model.load_state_dict(weights)
+    return run, centers
+
+
+def prepare(labels: int, step: int, seed: int) -> Iterator[tuple[float, str]]:
+    """Get the network, measure and keep the result in the cache; yields (share done, what)."""
+    if seed == 0:
+        run, centers = recorded_network(labels, step)
+    else:
+        for run, centers in train_network(labels, seed):  # noqa: B007  the last ones are what is looked at
+            yield 0.6 * run.step / step, f"training a network: {labels} labels, {step} steps, seed {seed}"
+            if run.step == step:
+                break
+    begun = 0.6 if seed else 0.0
+    config, g = run.config, generator(seed, "noise lab")
+    data = data_of(config)
     views = Views(data)
     x, y = labelled_batch(data, views, config, g)
     weak, strong, i = unlabelled_batch(data, views, SAMPLES, g)
@@ -117,7 +154,7 @@ def prepare(labels: int, step: int, seed: int) -> Iterator[tuple[float, str]]:
     averaged = [(centers.weight, centers.bias)]
     for costs in label_costs(run.model, x, y, weak, strong, y_true, thresholds=TAUS, centers=averaged):
         found.append(costs)
-        yield 0.6 + 0.4 * len(found) / len(TAUS), "measuring what each label would do to each layer"
+        yield begun + (1 - begun) * len(found) / len(TAUS), "measuring what each label would do to each layer"
     content = {
         "layers": np.array(costs.layers),
         "start": np.stack([c.start.numpy() for c in found]),

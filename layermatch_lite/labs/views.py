@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import time
 from urllib.parse import unquote_plus
 
 import ipywidgets as widgets
 
 from ..recording import Recording
+from ..screen import Message
 from . import recorded
 from .decision import DecisionBench, moved, places_of
-from .frame import Lab, alert
+from .frame import Lab
 from .noise import NoiseBench
 from .session import Session
 from .threshold import EVERY, ThresholdBench
@@ -312,8 +312,9 @@ def classroom(query: str = "") -> widgets.Widget:
         return tabs
     name = link.partition("?")[0].strip()
     if name not in named:
-        told = f"{html.escape(link[:80])} is no lesson link; it starts with one of {', '.join(named)}."
-        return widgets.VBox([widgets.HTML(alert(told)), tabs])
+        message = Message(role="alert")
+        message.say(f"{link[:80]} is no lesson link; it starts with one of {', '.join(named)}.")
+        return widgets.VBox([message, tabs])
     tabs.selected_index = named.index(name)
     labs[tabs.selected_index].link.value = link
     return tabs
