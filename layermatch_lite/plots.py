@@ -25,14 +25,14 @@ from .stats import family, interval
 from .system import write_atomically
 from .theory import split_classifier_gradient, split_feature_gradient
 
-# Okabe and Ito's colours, told apart by people who do not see red and green, and a marker of its own for each method.
+# Okabe and Ito's colours, told apart by people who do not see red and green, and a marker and a line of its own for each method.
 STYLE = {
-    "supervised": ("#555555", "s"),
-    "fixmatch": ("#D55E00", "o"),
-    "grad_relu": ("#E69F00", "^"),
-    "avg_clustering": ("#009E73", "v"),
-    "layermatch": ("#0072B2", "D"),
-    "freematch": ("#CC79A7", "P"),
+    "supervised": ("#555555", "s", ":"),
+    "fixmatch": ("#D55E00", "o", "-"),
+    "grad_relu": ("#E69F00", "^", "-."),
+    "avg_clustering": ("#009E73", "v", (0, (3, 1, 1, 1))),
+    "layermatch": ("#0072B2", "D", "--"),
+    "freematch": ("#CC79A7", "P", (0, (5, 1))),
 }
 
 VIEW_COLORS = ("black", "#0072B2", "#0072B2", "#D55E00", "#D55E00")
@@ -103,7 +103,7 @@ def _draw_accuracy(ax, outcomes: Sequence[Outcome]) -> str:
     for seed in {o.config.seed: None for o in outcomes}:
         ax.plot([next(o.accuracy for o in g if o.config.seed == seed) for g in groups.values()], color="0.75", zorder=1)
     for i, (method, group) in enumerate(groups.items()):
-        color, marker = STYLE[method]
+        color, marker, _ = STYLE[method]
         ax.scatter([i] * len(group), [o.accuracy for o in group], s=80, color=color, marker=marker, zorder=3)
         ax.hlines(means[method], i - 0.3, i + 0.3, color=color, linewidth=4, zorder=2)
     ax.set_xticks(range(len(groups)), [f"{NAMES[m]}\n{means[m]:.3f}" for m in groups], fontsize=13)
@@ -120,7 +120,7 @@ def _draw_benefit(ax, table: pd.DataFrame, phase: str, layers: list[str]) -> str
     methods = list(dict.fromkeys(table["method"]))
     parts = []
     for k, method in enumerate(methods):
-        color, marker = STYLE[method]
+        color, marker, _ = STYLE[method]
         t = table[table["method"] == method]
         mean = t.groupby("layer")["benefit"].mean().loc[layers]  # an empty mask is empty for every layer
         x = [i + 0.13 * (k - (len(methods) - 1) / 2) for i in range(len(layers))]
@@ -187,7 +187,7 @@ def study_figure(
         ax.set_title(panel, fontsize=14)
         ax.grid(axis="y", alpha=0.3)
         parts.append(f"{panel}: {'; '.join(told)}")
-    label = NAMED[key.split("/")[-1]]
+    label = QUANTITIES[key.split("/")[-1]]
     axes[0].set_ylabel(f"{label}\n(95 % interval of the mean)", fontsize=12)
     axes[0].legend(fontsize=11)
     figure.suptitle(title, fontsize=15)
@@ -207,7 +207,7 @@ def families_figure(study: dict, questions: Sequence[str], title: str = "", key:
             row = f"{_named(c.row)} - {_named(c.other)}" if several else c.setting
             panels.setdefault(panel, {})[row] = c.differences
             decided.setdefault(panel, {})[row] = c.sign
-    return differences_figure(panels, f"paired difference, {NAMED[key.split('/')[-1]]}", title, decided)
+    return differences_figure(panels, f"paired difference, {QUANTITIES[key.split('/')[-1]]}", title, decided)
 
 
 def resampling_figure(
@@ -237,7 +237,7 @@ def resampling_figure(
 
 # --- what happens inside ---------------------------------------------------------------------------------------------
 
-NAMED = {
+QUANTITIES = {
     "benefit": "layer benefit (1: as good as the truth)",
     "cosine": "cosine with the true gradient, same samples",
     "alignment": "cosine with the true gradient, all samples",
@@ -258,8 +258,6 @@ NAMED = {
     "drift_W": "drift of W per step (relative)",
     "drift_W_bar": "drift of averaged W per step (relative)",
 }
-LINES = {"supervised": ":", "fixmatch": "-", "grad_relu": "-.", "avg_clustering": (0, (3, 1, 1, 1)), "layermatch": "--",
-         "freematch": (0, (5, 1))}  # fmt: skip
 OTHERS = [
     ("#0072B2", "D", "-"),
     ("#D55E00", "o", "-"),
@@ -271,7 +269,7 @@ OTHERS = [
 
 def row_styles(names: Sequence[str]) -> dict[str, tuple]:
     """Colour, marker and line of each row: a method keeps its own everywhere, other rows take what is left."""
-    own = {NAMES[m]: (*STYLE[m], LINES[m]) for m in STYLE}
+    own = {NAMES[m]: STYLE[m] for m in STYLE}
     taken = {own[n][:2] for n in names if n in own}
     left = [style for style in OTHERS if style[:2] not in taken]
     rest = [n for n in names if n not in own]
@@ -317,7 +315,7 @@ def benefit_over(
     tables: {panel: rows of `layer_benefit` with columns seed and x}; rows with an empty mask are left out. Mean over seeds and
     its 95 % interval.
     """
-    check_choice("quantity", quantity, NAMED)
+    check_choice("quantity", quantity, QUANTITIES)
     figure = Figure(figsize=(4.4 * len(tables) + 1.2, 4.9), layout="constrained")
     axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     parts = []
@@ -337,12 +335,12 @@ def benefit_over(
         else:
             told = "nothing passed the threshold"
         parts.append(f"{name}: {told}")
-    axes[0].set_ylabel(NAMED[quantity], fontsize=13)
+    axes[0].set_ylabel(QUANTITIES[quantity], fontsize=13)
     _legend_beside(figure, axes)
     figure.suptitle(title, fontsize=15)
     last = max(t[x].max() for t in tables.values())
     where = f"at step {last}" if x == "step" else f"with {last:.0%} of the labels wrong"
-    label = NAMED[quantity]
+    label = QUANTITIES[quantity]
     return figure, f"{label[0].upper()}{label[1:]} per layer, mean of {_seeds(tables)}, {where}. {'; '.join(parts)}."
 
 
@@ -412,7 +410,7 @@ def two_by_two(t: pd.DataFrame, title: str = "") -> tuple[Figure, str]:
 def over_training(
     tables: dict[str, pd.DataFrame], quantities: Sequence[str], title: str = "", log: bool = False
 ) -> tuple[Figure, str]:
-    """Quantities of NAMED over training, one panel each, one line per table ({name: rows with seed, step and the quantities})."""
+    """QUANTITIES over training, one panel each, one line per table ({name: rows with seed, step and the quantities})."""
     figure = Figure(figsize=(4.6 * len(quantities) + 1.6, 4.7), layout="constrained")
     axes = figure.subplots(1, len(quantities), squeeze=False)[0]
     styles = row_styles(list(tables))
@@ -424,13 +422,13 @@ def over_training(
                 continue
             m = _line(ax, t, "step", quantity, name, styles[name])
             ends.append(f"{name} {m['mean'].iloc[-1]:.3g}")
-        ax.set_title(NAMED[quantity], fontsize=13)
+        ax.set_title(QUANTITIES[quantity], fontsize=13)
         ax.set_xlabel("training step", fontsize=13)
         ax.tick_params(labelsize=12)
         ax.grid(alpha=0.3)
         if log:
             ax.set_yscale("log")
-        parts.append(f"{NAMED[quantity]}: {', '.join(ends)}")
+        parts.append(f"{QUANTITIES[quantity]}: {', '.join(ends)}")
     _legend_beside(figure, axes)
     figure.suptitle(title, fontsize=15)
     return figure, f"At the last step, mean of {_seeds(tables)}. {'; '.join(parts)}."

@@ -114,7 +114,7 @@ def jupyter_server(jupyter_folder, lab_cache):
     for name in (*BENCHES, "LiveRun", "Predict"):
         cells = [
             f"from layermatch_lite.labs import {name}\nlab = {name}()\nlab",
-            "def broken(state):\n    raise RuntimeError('planted in a callback')\nlab.bench.look = broken\nprint('it is planted')",
+            "def broken(state):\n    raise RuntimeError('planted in a callback')\nlab.bench.look = broken\nprint('planted')",
         ]
         if name == "LiveRun":
             cells = [LIVE]
@@ -137,7 +137,7 @@ def jupyter_server(jupyter_folder, lab_cache):
 
 @pytest.fixture
 def jupyter(jupyter_server):
-    """JupyterLab without the kernels of earlier tests: a page that meets one, with its widgets, connects to it twice."""
+    """JupyterLab without the kernels of earlier tests, and so without their labs and trainings."""
     with urllib.request.urlopen(f"{jupyter_server}/api/sessions") as answer:
         sessions = json.load(answer)
     for session in sessions:
@@ -212,16 +212,12 @@ class OnScreen:
         last = None
         for _ in range(100):
             shown = self.shown()
-            if shown == last and (after is None or shown["link"] != after["link"]):
-                break
+            if shown == last and (after is None or shown["link"] != after["link"]) and shown == self.expected():
+                return shown
             last = shown
             time.sleep(0.25)
-        else:
-            raise AssertionError(f"the screen does not come to rest; it shows {shown['link']}, {shown['reading']}")
-        expected = self.expected()
-        assert {k: shown[k] for k in ("alt", "reading")} == {k: expected[k] for k in ("alt", "reading")}
-        assert shown["png"] == expected["png"], "the picture is another one"
-        return shown
+        assert shown | {"png": ""} == self.expected() | {"png": ""}
+        raise AssertionError(f"the picture is another one than that of {shown['link']}, or does not come to rest")
 
     def drag(self, label: str, share: float) -> None:
         """Drag a slider's handle to a share of its way, as a hand does."""
@@ -259,7 +255,9 @@ def run_first_cell(page, jupyter: str, name: str) -> None:
     """Open a notebook in JupyterLab and run its first cell."""
     page.goto(f"{jupyter}/doc/tree/{name}.ipynb")
     page.locator(".jp-CodeCell .cm-content").first.click()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    # Only the status bar waits for the session. The circle above the notebook may say idle before, and a cell run then is not
+    # executed, or starts a second session whose kernel takes the place of the first.
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     page.keyboard.press("Shift+Enter")
 
 
@@ -431,7 +429,7 @@ def test_an_error_in_a_callback_is_seen(page, jupyter, name):
     before = lab.settle()
     page.locator(".jp-CodeCell .cm-content").nth(1).click()
     page.keyboard.press("Shift+Enter")
-    page.locator(".jp-OutputArea-output", has_text="it is planted").wait_for()
+    page.locator(".jp-OutputArea-output", has_text="planted").wait_for()
     lab.drag(SLIDERS[name][0], 0.6)
     lab.error.wait_for()
     assert "RuntimeError: planted in a callback" in lab.error.inner_text() and lab.error.get_attribute("role") == "alert"

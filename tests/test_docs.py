@@ -8,15 +8,15 @@ import nbformat
 import pytest
 
 from layermatch_lite.cli import parser
-from layermatch_lite.labs.decision import DecisionState
-from layermatch_lite.labs.noise import NoiseState
-from layermatch_lite.labs.threshold import ThresholdState
-from layermatch_lite.labs.timemachine import TimeMachineState
-from layermatch_lite.labs.training import TrainingState
+from layermatch_lite.labs.decision import DecisionBench
+from layermatch_lite.labs.noise import NoiseBench
+from layermatch_lite.labs.threshold import ThresholdBench
+from layermatch_lite.labs.timemachine import TimeMachineBench
+from layermatch_lite.labs.training import TrainingBench
 
 ROOT = Path(__file__).parents[1]
 PAGES = {p.name: p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs").glob("*.md"))}
-STATES = {state.lab: state for state in (NoiseState, DecisionState, TrainingState, TimeMachineState, ThresholdState)}
+BENCHES = {bench.State.lab: bench for bench in (DecisionBench, NoiseBench, ThresholdBench, TimeMachineBench, TrainingBench)}
 
 
 def test_every_link_leads_somewhere():
@@ -26,11 +26,48 @@ def test_every_link_leads_somewhere():
 
 
 def test_every_lesson_link_opens_its_lab():
-    pattern = re.compile(rf"[`=\"]((?:{'|'.join(STATES)})\?[^`\"]*)[`\"]")
+    pattern = re.compile(rf"[`=\"]((?:{'|'.join(BENCHES)})\?[^`\"]*)[`\"]")
     found = {link for text in PAGES.values() for link in pattern.findall(text)}
     assert len(found) >= 12
     for link in found:
-        assert STATES[link.split("?")[0]].from_link(link).link().startswith(link.split("?")[0])
+        assert BENCHES[link.split("?")[0]].State.from_link(link).link().startswith(link.split("?")[0])
+
+
+def look(link):
+    bench = BENCHES[link.split("?")[0]]()
+    state = bench.State.from_link(link)
+    if bench.missing(state) is not None:
+        for _ in bench.prepare(state):
+            pass
+    return bench.look(state)
+
+
+def lesson_links():
+    """(link, what the guide says of it), row by row."""
+    table = PAGES["teaching.md"].split("## Lesson links")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([^`]*)` \| (.*) \|$", table, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_guide_says_of_recorded_labs_what_they_show():
+    """Every number in a row stands in the lab's words for its link, which are the same on every machine."""
+    rows = [(link, told) for link, told in lesson_links() if link.startswith(("noise", "threshold", "time"))]
+    numbers = lambda text: {float(v.replace("−", "-")) for v in re.findall(r"(?<![\w.])[-−+]?\d+(?:\.\d+)?", text)}
+    assert len(rows) >= 10
+    for link, told in rows:
+        told = re.sub(r"conv \d|benefit 1;", "", told)
+        assert numbers(told), link
+        assert numbers(told) <= numbers(look(link).alt), (link, numbers(told) - numbers(look(link).alt))
+
+
+@pytest.mark.slow
+def test_the_guide_says_of_live_labs_what_they_show_nearly():
+    shares = {"about half": 0.5, "about three in five": 0.6, "four in five": 0.8}
+    for link, told in lesson_links():
+        if link.startswith("decision"):
+            said = [share for words, share in shares.items() if words in told]
+            seen = re.findall(r"(\d+)% called right", look(link if "step=" in link else f"{link}&step=120").reading)
+            assert [int(s) / 100 for s in seen] == pytest.approx(said, abs=0.1), link
 
 
 def test_every_command_exists():

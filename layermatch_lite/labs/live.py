@@ -144,7 +144,8 @@ class LiveRun(widgets.VBox):
             where = f"kept in {self.path}" if self.run.saved == self.run.step else "but its end could not be saved"
             self.told.say(f"finished: test accuracy {self.run.accuracy:.3f} (EMA model), {where}")
         else:
-            self.told.say(f"stopped at step {self.run.step}; {self.path} holds step {self.run.saved}, and Start goes on from there")
+            held = f"{self.path} holds step {self.run.saved}, and Start goes on from there"
+            self.told.say(f"stopped at step {self.run.step}; {held}")
 
     def _draw(self) -> None:
         told = "no record yet"

@@ -13,7 +13,7 @@ from ..config import METHODS, TrainConfig
 from ..data import EMBEDDED, SSLData
 from ..errors import InputError
 from ..noise import KINDS
-from ..plots import LINES, STYLE
+from ..plots import STYLE
 from ..report import NAMES
 from ..training import data_of
 from .drawing import Canvas, Look
@@ -171,9 +171,8 @@ class TrainingPicture:
             self.names[slot].set_text(NAMES[method] if method else "")
             self.samples[slot].set_visible(method is not None)
             if method:
-                color, marker = STYLE[method]
-                look = dict(color=color, marker=marker, linestyle=LINES[method])
-                self.names[slot].set_color(color)
+                look = dict(zip(("color", "marker", "linestyle"), STYLE[method]))
+                self.names[slot].set_color(look["color"])
                 self.samples[slot].set(linewidth=3.2, markersize=9, markevery=[1], **look)
             for (key, of, layer), line in self.lines.items():
                 if of != slot:
