@@ -5,6 +5,8 @@ import subprocess
 import pytest
 import torch
 
+from layermatch_lite.cli import main
+
 # A browser that asks for nothing by itself.
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
@@ -16,6 +18,16 @@ def own_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("LAYERMATCH_CACHE", str(folder))
     monkeypatch.setenv("LAYERMATCH_PREDICTIONS", str(folder / "predictions.json"))
+
+
+@pytest.fixture(scope="session")
+def warm_cache(tmp_path_factory):
+    """A cache as `layermatch-lite doctor --warm` leaves it: filled once, for all slow tests that only read it."""
+    folder = tmp_path_factory.mktemp("warm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAYERMATCH_CACHE", str(folder))
+        assert main(["doctor", "--warm"]) == 0
+    return folder
 
 
 @pytest.fixture

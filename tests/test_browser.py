@@ -19,7 +19,7 @@ import pytest
 
 from layermatch_lite import load_recorded
 from layermatch_lite.labs.decision import DecisionBench
-from layermatch_lite.labs.noise import NoiseBench, NoiseState
+from layermatch_lite.labs.noise import NoiseBench
 from layermatch_lite.labs.threshold import ThresholdBench
 from layermatch_lite.labs.timemachine import TimeMachineBench, next_wrong
 from layermatch_lite.labs.training import TrainingBench
@@ -54,21 +54,10 @@ order.reveal({"A": 1, "B": 2})"""
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="session")
-def lab_cache(tmp_path_factory):
-    """One cache for the servers and for what the tests expect of them."""
-    folder = tmp_path_factory.mktemp("lab_cache")
-    before = os.environ.get("LAYERMATCH_CACHE")
-    os.environ["LAYERMATCH_CACHE"] = str(folder)
-    for _ in NoiseBench().prepare(NoiseState()):
-        pass
-    os.environ.pop("LAYERMATCH_CACHE") if before is None else os.environ.update(LAYERMATCH_CACHE=before)
-    return folder
-
-
 @pytest.fixture(autouse=True)
-def same_cache(lab_cache, own_cache, monkeypatch):
-    monkeypatch.setenv("LAYERMATCH_CACHE", str(lab_cache))
+def same_cache(warm_cache, own_cache, monkeypatch):
+    """One cache for the servers and for what the tests expect of them."""
+    monkeypatch.setenv("LAYERMATCH_CACHE", str(warm_cache))
 
 
 def serve(command: list[str], folder: Path, cache: Path, **environment: str):
@@ -108,7 +97,7 @@ def jupyter_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def jupyter_server(jupyter_folder, lab_cache):
+def jupyter_server(jupyter_folder, warm_cache):
     """JupyterLab with one small notebook per lab: the lab, and a cell that breaks it."""
     folder = jupyter_folder
     for name in (*BENCHES, "LiveRun", "Predict"):
@@ -130,7 +119,7 @@ def jupyter_server(jupyter_folder, lab_cache):
         ["jupyterlab", "--ServerApp.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True", "--allow-root",
          "--ip=127.0.0.1"],
         folder,
-        lab_cache,
+        warm_cache,
         LAYERMATCH_PREDICTIONS="my_predictions.json",  # where the notebook is
     )
 
@@ -147,12 +136,12 @@ def jupyter(jupyter_server):
 
 
 @pytest.fixture(scope="session")
-def classroom(tmp_path_factory, lab_cache):
+def classroom(tmp_path_factory, warm_cache):
     """The page of `make classroom`."""
     folder = tmp_path_factory.mktemp("voila")
     notebook = str(ROOT / "notebooks" / "09_classroom.ipynb")
     yield from serve(
-        ["voila", notebook, "--template=classroom", "--Voila.ip=127.0.0.1"], folder, lab_cache,
+        ["voila", notebook, "--template=classroom", "--Voila.ip=127.0.0.1"], folder, warm_cache,
         JUPYTER_PATH=str(ROOT / "layermatch_lite" / "labs"),
     )  # fmt: skip
 

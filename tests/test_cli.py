@@ -14,6 +14,9 @@ import pytest
 
 from layermatch_lite import Run
 from layermatch_lite.cli import main
+from layermatch_lite.labs.noise import NoiseBench
+from layermatch_lite.labs.threshold import ThresholdBench
+from layermatch_lite.labs.timemachine import TimeMachineBench, TimeMachineState
 
 TINY = ["--dataset", "blobs", "--num-labels", "8", "--steps", "8", "--batch-size", "8"]
 
@@ -196,9 +199,16 @@ def test_doctor_names_what_is_missing(capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_doctor_warm(capsys):
-    assert run("doctor", "--warm") == 0
-    assert "UMAP maps" in capsys.readouterr().out
+def test_doctor_warms_what_the_labs_need_as_they_start(warm_cache, monkeypatch, capsys):
+    monkeypatch.setenv("LAYERMATCH_CACHE", str(warm_cache))
+    kept = {p: p.stat().st_mtime_ns for p in warm_cache.rglob("*.npz")}
+    benches = NoiseBench(), ThresholdBench(), TimeMachineBench()
+    assert all(bench.missing(bench.State()) is None for bench in benches)
+    assert TimeMachineBench().missing(TimeMachineState(map="umap")) is None
+    assert run("doctor", "--warm") == 0  # once more: there is nothing left to do
+    out = capsys.readouterr().out
+    assert all(f"warming {what} ..." in out for what in ("data", "UMAP maps", "labs")) and "failed" not in out
+    assert kept and kept == {p: p.stat().st_mtime_ns for p in warm_cache.rglob("*.npz")}
 
 
 @pytest.mark.slow

@@ -49,8 +49,9 @@ def lesson_links():
 
 
 @pytest.mark.slow
-def test_the_guide_says_of_recorded_labs_what_they_show():
+def test_the_guide_says_of_recorded_labs_what_they_show(warm_cache, monkeypatch):
     """Every number in a row stands in the lab's words for its link, which are the same on every machine."""
+    monkeypatch.setenv("LAYERMATCH_CACHE", str(warm_cache))
     rows = [(link, told) for link, told in lesson_links() if link.startswith(("noise", "threshold", "time"))]
     numbers = lambda text: {float(v.replace("−", "-")) for v in re.findall(r"(?<![\w.])[-−+]?\d+(?:\.\d+)?", text)}
     assert len(rows) >= 10

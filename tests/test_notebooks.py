@@ -92,7 +92,8 @@ def test_the_labs_stand_where_they_serve_the_idea():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_a_notebook_runs(path):
+def test_a_notebook_runs(path, warm_cache, monkeypatch):
+    monkeypatch.setenv("LAYERMATCH_CACHE", str(warm_cache))
     notebook = execute(nbformat.read(path, 4))
     assert not errors(notebook)
     pictures = [state for state in widget_states(notebook) if "png" in str(state.get("_esm", ""))]

@@ -102,7 +102,7 @@ def test_nothing_is_loaded_from_elsewhere(pages):
             assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", text), path.name
 
 
-def test_every_picture_keeps_its_alt_text(pages, request):
+def test_every_picture_keeps_its_alt_text(pages):
     for path, page in pages.items():
         assert all(alt and len(alt) > 20 for alt in page.alts), path.name
     for notebook in NOTEBOOKS:
@@ -128,6 +128,7 @@ def test_the_students_site_has_no_answers(tmp_path):
     site = build("site", tmp_path / "site")
     names = {p.name for p in site.glob("*.html")}
     assert {"index.html", "theory.html", "glossary.html", "rooms.html"} <= names and not names & {"exam.html", "teaching.html"}
+    assert not [p for p in site.rglob("*") if "solutions" in p.parts or p.stem == "tasks"], "the source with the answers"
     for path in site.rglob("*.html"):
         assert not re.search(r"href=\"[^\"]*(exam|teaching)\.(html|md)", path.read_text(encoding="utf-8")), path.name
 
