@@ -19,7 +19,7 @@ VIEW, STATE = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("view"
 
 
 def read_still(path: Path) -> nbformat.NotebookNode:
-    """The notebook without its widgets, which need a kernel: a lab is shown by its picture."""
+    """The notebook without its widgets, which need a kernel: a lab is shown by its picture. Pages keep alt texts."""
     notebook = nbformat.read(path, 4)
     models = notebook.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
 
@@ -37,6 +37,8 @@ def read_still(path: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         outputs = []
         for output in cell.get("outputs", []):
+            if output.get("metadata", {}).get("in_words"):
+                continue
             view = output.get("data", {}).pop(VIEW, None)
             text = output.get("data", {}).get("text/plain", "")
             if view and "image/png" not in output.data and re.match(r"\w+\(", text):  # only a Python repr

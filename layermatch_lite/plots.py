@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import statistics
 from collections.abc import Sequence
@@ -729,11 +730,13 @@ def confusion_figure(recording: Recording, snapshots: Sequence[int], title: str 
 
 
 def show(figure_and_alt: tuple[Figure, str]) -> None:
-    """Display a figure in a notebook, as a PNG with its alt text."""
-    from IPython.display import Image, display
+    """Display a figure in a notebook, as a PNG with its alt text; below it the same to open, for JupyterLab drops alt texts."""
+    from IPython.display import HTML, Image, display
 
     figure, alt = figure_and_alt
     display(Image(as_png(figure), alt=alt))
+    words = f"<details><summary><small>In words</small></summary>{html.escape(alt)}</details>"
+    display(HTML(words), metadata={"in_words": True})
 
 
 def as_png(figure: Figure, small: bool = True) -> bytes:

@@ -310,7 +310,11 @@ def test_a_prediction_is_made_with_the_keyboard_committed_and_shown(page, jupyte
     page.keyboard.press("Shift+Enter")
     page.get_by_text("1 of 1 pairs are in the right order; the first place is right. Score: 100 of 100.").wait_for()
     assert page.get_by_text("most at step 0").count() == 1
-    assert page.locator(".jp-OutputArea-output img[src^='data:image/png']").count() == 2  # JupyterLab drops their alt texts
+    assert page.locator(".jp-OutputArea-output img[src^='data:image/png']").count() == 2
+    for words, shown in zip(page.locator("summary").all(), ("Result: 1 at 0", "Result: B, A"), strict=True):
+        words.focus()
+        page.keyboard.press("Enter")  # JupyterLab drops the pictures' alt texts
+        page.locator("details[open]", has_text=shown).wait_for()
     page.screenshot(path=SCREENSHOTS / "Predict_result.png")
     kept = json.loads((jupyter_folder / "my_predictions.json").read_text())["predictions"]
     assert kept["c"]["attempts"][0]["prediction"] == [0.5, 0.6, 0.5] and kept["o"]["attempts"][0]["blind"]

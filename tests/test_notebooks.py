@@ -1,6 +1,7 @@
 """Every notebook runs from top to bottom, and no error hides in an output or in a widget."""
 
 import re
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -52,6 +53,16 @@ def test_every_picture_has_an_alt_text(path):
     live = [state["alt"] for state in widget_states(notebook) if "png" in str(state.get("_esm", ""))]
     alts = [o["metadata"]["image/png"]["alt"] for o in outputs] + live
     assert alts and all(len(alt) > 40 for alt in alts)
+
+
+@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p != CLASSROOM], ids=lambda p: p.stem)
+def test_below_every_figure_stands_what_it_shows(path):
+    """JupyterLab gives a plain picture no alt text; a lab's has one that follows it."""
+    for cell in nbformat.read(path, 4).cells:
+        shown = cell.get("outputs", [])
+        for figure, words in zip(shown, [*shown[1:], None]):
+            if "image/png" in figure.get("data", {}) and "application/vnd.jupyter.widget-view+json" not in figure.data:
+                assert words.metadata.in_words and escape(figure.metadata["image/png"]["alt"]) in words.data["text/html"]
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
