@@ -133,6 +133,13 @@ def test_the_students_site_has_no_answers(tmp_path):
         assert not re.search(r"href=\"[^\"]*(exam|teaching)\.(html|md)", path.read_text(encoding="utf-8")), path.name
 
 
+def test_somebody_elses_folder_is_not_replaced(tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    done = subprocess.run([sys.executable, ROOT / "docs" / "build.py", "slides", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 1 and "move it away" in done.stderr
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["mine"]
+
+
 def test_every_notebook_is_a_deck(slides, slide_pages):
     assert {p.name for p in slide_pages} == {"index.html", *(f"{name}.slides.html" for name in DECKS)}
     assert all(f"{name}.slides.html" in slide_pages[slides / "index.html"].links for name in DECKS)
