@@ -12,7 +12,7 @@ help:
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
 	@echo "make studies    the studies behind the README and notebook 08 (about two hours, goes on where it was stopped)"
 	@echo "make evidence   the longer runs behind notebooks 01, 03, 04 and 05 (about 50 minutes)"
-	@echo "make recordings record the runs that come with the package (about two minutes)"
+	@echo "make recordings record the runs and networks that come with the package (about three minutes)"
 	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes)"
 	@echo "make notebooks  run every notebook and keep its outputs"
 	@echo "make exercises  bring the notebooks' exercises in line with solutions/; make solved writes notebooks with the solutions"
