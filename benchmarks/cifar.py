@@ -23,11 +23,11 @@ import baseline_dataloader
 import torch
 
 from layermatch_lite import TrainConfig, train_steps
-from layermatch_lite.augment import Views
-from layermatch_lite.data import SSLData, split
-from layermatch_lite.run import environment
+from layermatch_lite.data.augment import Views
+from layermatch_lite.data.sets import SSLData, split
+from layermatch_lite.runs.run import environment
+from layermatch_lite.runs.training import labelled_batch, measure_layer_benefit, unlabelled_batch
 from layermatch_lite.system import usable_cores, write_atomically
-from layermatch_lite.training import labelled_batch, measure_layer_benefit, unlabelled_batch
 
 RESULTS = Path(__file__).parent / "results"
 # Counted from the convolutions of WRN-28-2 for 960 images, forward and backward: 1.23 TFLOP at 788 TFLOP/s; reading and writing

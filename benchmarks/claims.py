@@ -26,12 +26,13 @@ from evidence import accuracies, against
 from studies import SCARCE, STUDIES
 from times import total
 
-from layermatch_lite import TrainConfig, stats, train_steps
-from layermatch_lite.report import frame, late
-from layermatch_lite.stats import Comparison, verdict
-from layermatch_lite.study import load
+from layermatch_lite import TrainConfig, train_steps
+from layermatch_lite.runs.training import data_of
+from layermatch_lite.studies import stats
+from layermatch_lite.studies.report import frame, late
+from layermatch_lite.studies.stats import Comparison, verdict
+from layermatch_lite.studies.study import load
 from layermatch_lite.system import write_atomically
-from layermatch_lite.training import data_of
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -10,13 +10,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from layermatch_lite import TrainConfig, load_data, load_recorded, plots, theory, train_steps
-from layermatch_lite.demo import run_demo
-from layermatch_lite.embedding import embed
+from layermatch_lite import TrainConfig, load_data, load_recorded, train_steps
+from layermatch_lite.core import theory
+from layermatch_lite.figures import plots
+from layermatch_lite.figures.embedding import embed
 from layermatch_lite.labs.drawing import Look
-from layermatch_lite.labs.noise import NoiseBench, NoiseState
-from layermatch_lite.report import frame
-from layermatch_lite.study import load
+from layermatch_lite.labs.noise_lab import NoiseBench, NoiseState
+from layermatch_lite.studies.demo import run_demo
+from layermatch_lite.studies.report import frame
+from layermatch_lite.studies.study import load
 from layermatch_lite.system import write_atomically
 
 HERE = Path(__file__).resolve().parent

@@ -27,8 +27,8 @@ from pathlib import Path
 import torch
 
 from layermatch_lite import TrainConfig, load_data, train, train_steps
-from layermatch_lite.recording import SHIPPED, record
-from layermatch_lite.run import Run, environment
+from layermatch_lite.runs.recording import SHIPPED, record
+from layermatch_lite.runs.run import Run, environment
 from layermatch_lite.system import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -101,7 +101,7 @@ def bf16_difference(args) -> dict:
 
     config = TrainConfig.preset("paper", device="cuda", method="layermatch", steps=10, log_every=1, threshold=0.2)
     run = train(config, args.data(40))
-    with patch("layermatch_lite.device.has_bf16", lambda _: False):
+    with patch("layermatch_lite.runs.device.has_bf16", lambda _: False):
         plain = train(config, args.data(40))
     return {k: [[r[k] for r in h] for h in (run.history, plain.history)] for k in ("loss_s", "loss_u", "mask_rate")}
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from layermatch_lite import TrainConfig, load_data, load_recorded
-from layermatch_lite.compare import paired, run_all
-from layermatch_lite.recording import SHIPPED, record
+from layermatch_lite.runs.compare import paired, run_all
+from layermatch_lite.runs.recording import SHIPPED, record
 from layermatch_lite.system import write_atomically
 
 RESULTS = Path(__file__).parent / "results" / "miniature.json"

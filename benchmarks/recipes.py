@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from layermatch_lite import TrainConfig
-from layermatch_lite.compare import paired, run_all
-from layermatch_lite.stats import spread
+from layermatch_lite.runs.compare import paired, run_all
+from layermatch_lite.studies.stats import spread
 from layermatch_lite.system import write_atomically
 
 SEEDS = range(100, 104)

@@ -1,4 +1,4 @@
-"""Record what comes with the package: runs (layermatch_lite/recorded/) and the noise lab's networks; three minutes on one core.
+"""Record what comes with the package: runs (layermatch_lite/runs/recorded/) and the noise lab's networks; three minutes on one core.
 
     python benchmarks/record.py                (or: make recordings)
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 
 from layermatch_lite import TrainConfig
-from layermatch_lite.labs import noise
-from layermatch_lite.recording import SHIPPED, record
+from layermatch_lite.labs import noise_lab as noise
+from layermatch_lite.runs.recording import SHIPPED, record
 
 
 def main() -> None:

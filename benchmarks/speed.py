@@ -23,10 +23,10 @@ import psutil
 import torch
 
 from layermatch_lite import TrainConfig, train_steps
-from layermatch_lite.augment import GRAY_FILL, Views
-from layermatch_lite.data import load_data, split
+from layermatch_lite.data.augment import GRAY_FILL, Views
+from layermatch_lite.data.sets import load_data, split
+from layermatch_lite.runs.training import measure_layer_benefit
 from layermatch_lite.system import usable_cores, write_atomically
-from layermatch_lite.training import measure_layer_benefit
 
 
 def import_time(turns: int = 7) -> dict:

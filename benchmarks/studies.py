@@ -28,9 +28,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from layermatch_lite import TrainConfig, stats
+from layermatch_lite import TrainConfig
 from layermatch_lite.errors import InputError, check_choice
-from layermatch_lite.study import Study, carry_out, load
+from layermatch_lite.studies import stats
+from layermatch_lite.studies.study import Study, carry_out, load
 
 RESULTS = Path(__file__).parent / "results"
 RECIPES = json.loads((RESULTS / "recipes.json").read_text())  # made by benchmarks/recipes.py

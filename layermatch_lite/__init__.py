@@ -8,16 +8,16 @@ try:
 except ImportError as error:
     raise ImportError("layermatch_lite needs torch and numpy: python -m pip install -c constraints.txt -e .") from error
 
-from .config import METHODS, PRESETS, TrainConfig
-from .data import SSLData, load_data, split
+from .core.losses import FreeMatch, PseudoLabelLoss, fairness_loss, fixmatch_loss, pseudo_label_loss
+from .core.probe import layer_benefit
+from .core.strategies import AvgClustering, gate
+from .data.sets import SSLData, load_data, split
 from .errors import InputError
-from .loss import FreeMatch, PseudoLabelLoss, fairness_loss, fixmatch_loss, pseudo_label_loss
 from .models import MLP, SmallCNN, SmallCNN1d, WideResNet
-from .probe import layer_benefit
-from .recording import Recording, load_recorded, record
-from .run import Run
-from .strategies import AvgClustering, gate
-from .training import NonFiniteLoss, train, train_steps
+from .runs.config import METHODS, PRESETS, TrainConfig
+from .runs.recording import Recording, load_recorded, record
+from .runs.run import Run
+from .runs.training import NonFiniteLoss, train, train_steps
 
 __all__ = [
     "METHODS",

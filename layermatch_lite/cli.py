@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
-from .config import PRESETS, TrainConfig
 from .errors import InputError
+from .runs.config import PRESETS, TrainConfig
 
 STORY = """\
 LayerMatch (arXiv 2406.14207) in a package small enough to read; unofficial.
@@ -149,12 +149,12 @@ def given_settings(args: argparse.Namespace) -> dict:
 
 
 def run_demo(args: argparse.Namespace) -> int:
-    from . import demo
+    from .studies import demo
 
     config = TrainConfig.preset("demo_cpu", **given_settings(args))
     demo.check_writable(args.out)
     outcomes = demo.run_demo(config, seeds=args.seeds, workers=args.workers)
-    from . import report  # pandas and matplotlib are not needed while training
+    from .studies import report  # pandas and matplotlib are not needed while training
 
     picture, numbers = report.write(outcomes, args.out)
     print(report.as_text(outcomes))
@@ -167,7 +167,7 @@ def run_demo(args: argparse.Namespace) -> int:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    from .parallel import processes
+    from .runs.parallel import processes
 
     with processes(device_of(args)):
         return train_here(args)
@@ -175,7 +175,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 def device_of(args: argparse.Namespace) -> str:
     """The device that `train` will be asked for: as given, as the saved run has it, or as the preset says."""
-    from .run import Run
+    from .runs.run import Run
 
     if args.resume:
         return Run.load(args.resume).environment["device"]
@@ -184,9 +184,9 @@ def device_of(args: argparse.Namespace) -> str:
 
 def train_here(args: argparse.Namespace) -> int:
     """`train`, on this process and those that torchrun started beside it; one of them reports."""
-    from .parallel import rank, world_size
-    from .run import Run
-    from .training import train
+    from .runs.parallel import rank, world_size
+    from .runs.run import Run
+    from .runs.training import train
 
     settings = given_settings(args)
     if args.resume:
@@ -236,7 +236,7 @@ def run_predictions(args: argparse.Namespace) -> int:
 
 
 def run_doctor(args: argparse.Namespace) -> int:
-    from . import doctor
+    from .runs import doctor
 
     if args.warm:
         doctor.warm()

@@ -8,8 +8,9 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
-from layermatch_lite import augment, load_data, split
-from layermatch_lite.augment import Views
+from layermatch_lite import load_data, split
+from layermatch_lite.data import augment
+from layermatch_lite.data.augment import Views
 
 N = 24
 

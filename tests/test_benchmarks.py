@@ -14,9 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from layermatch_lite import TrainConfig, augment
-from layermatch_lite.data import CIFAR10_CLASSES, split
-from layermatch_lite.recording import Recording
+from layermatch_lite import TrainConfig
+from layermatch_lite.data import augment
+from layermatch_lite.data.sets import CIFAR10_CLASSES, split
+from layermatch_lite.runs.recording import Recording
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,11 +18,11 @@ import nbformat
 import pytest
 
 from layermatch_lite import load_recorded
-from layermatch_lite.labs.decision import DecisionBench
-from layermatch_lite.labs.noise import NoiseBench
-from layermatch_lite.labs.threshold import ThresholdBench
+from layermatch_lite.labs.decision_lab import DecisionBench
+from layermatch_lite.labs.noise_lab import NoiseBench
+from layermatch_lite.labs.threshold_lab import ThresholdBench
 from layermatch_lite.labs.timemachine import TimeMachineBench, next_wrong
-from layermatch_lite.labs.training import TrainingBench
+from layermatch_lite.labs.training_lab import TrainingBench
 
 ROOT = Path(__file__).parents[1]
 SCREENSHOTS = ROOT / "out" / "screenshots"

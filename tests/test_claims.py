@@ -6,8 +6,9 @@ import claims
 import pytest
 from claims import CLAIMS, README, found_in_notebooks, prose, rows, stale
 
-from layermatch_lite import stats, training
 from layermatch_lite.course import claim
+from layermatch_lite.runs import training
+from layermatch_lite.studies import stats
 
 WORDS = re.compile(
     r"\b(beats?|wins|ahead|behind|lower|higher|largest|smallest|decided|undecided|steadier|differ|harms?|costs?|pays?|gain\w*"

@@ -14,8 +14,8 @@ import pytest
 
 from layermatch_lite import Run
 from layermatch_lite.cli import main
-from layermatch_lite.labs.noise import NoiseBench
-from layermatch_lite.labs.threshold import ThresholdBench
+from layermatch_lite.labs.noise_lab import NoiseBench
+from layermatch_lite.labs.threshold_lab import ThresholdBench
 from layermatch_lite.labs.timemachine import TimeMachineBench, TimeMachineState
 
 TINY = ["--dataset", "blobs", "--num-labels", "8", "--steps", "8", "--batch-size", "8"]
@@ -190,7 +190,7 @@ def test_doctor(capsys):
 
 
 def test_doctor_names_what_is_missing(capsys, monkeypatch):
-    from layermatch_lite import doctor
+    from layermatch_lite.runs import doctor
 
     monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
     assert run("doctor") == 1

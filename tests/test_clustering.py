@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layermatch_lite import InputError
-from layermatch_lite.clustering import cluster_quality, distance_to_center, drift, scatter_ratio
+from layermatch_lite.figures.clustering import cluster_quality, distance_to_center, drift, scatter_ratio
 
 
 def clouds(spread, n=30, seed=0):

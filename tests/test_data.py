@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from layermatch_lite import InputError, data, load_data
-from layermatch_lite.data import EMBEDDED, choose_labels, split
+from layermatch_lite import InputError, load_data
+from layermatch_lite.data import sets as data
+from layermatch_lite.data.sets import EMBEDDED, choose_labels, split
 
 SHAPES = {
     "mnist1d": (4000, 1000, 10, (1, 40)),

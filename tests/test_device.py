@@ -15,13 +15,15 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from layermatch_lite import TrainConfig, augment, device, load_data, train, train_steps, training
-from layermatch_lite import run as run_module
+from layermatch_lite import TrainConfig, load_data, train, train_steps
 from layermatch_lite.cli import main as cli
-from layermatch_lite.data import split
+from layermatch_lite.data import augment
+from layermatch_lite.data.sets import split
 from layermatch_lite.errors import InputError
 from layermatch_lite.models import WideResNet, build_model
-from layermatch_lite.run import Run
+from layermatch_lite.runs import device, training
+from layermatch_lite.runs import run as run_module
+from layermatch_lite.runs.run import Run
 
 SMALL = TrainConfig(num_labels=10, batch_size=4, mu=2, steps=12, log_every=4, threshold=0.5, device="cpu")
 GPP = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
@@ -433,7 +435,7 @@ def photographs(n, g):
 
 
 def test_images_are_found_in_a_copy_of_another_order(g):
-    from layermatch_lite.recording import find_images, record
+    from layermatch_lite.runs.recording import find_images, record
 
     x, y = photographs(200, g), torch.arange(200) % 4
     data = split("photos", x, y, x[:40], y[:40], "abcd", num_labels=8)
@@ -451,7 +453,7 @@ def test_images_are_found_in_a_copy_of_another_order(g):
 def test_cifar10_may_lie_there_as_images(tmp_path):
     from PIL import Image
 
-    from layermatch_lite.data import CIFAR10_CLASSES
+    from layermatch_lite.data.sets import CIFAR10_CLASSES
 
     def lay_out(root, classes, ending, size=32):
         for part in ("train", "test"):

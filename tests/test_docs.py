@@ -8,11 +8,11 @@ import nbformat
 import pytest
 
 from layermatch_lite.cli import parser
-from layermatch_lite.labs.decision import DecisionBench
-from layermatch_lite.labs.noise import NoiseBench
-from layermatch_lite.labs.threshold import ThresholdBench
+from layermatch_lite.labs.decision_lab import DecisionBench
+from layermatch_lite.labs.noise_lab import NoiseBench
+from layermatch_lite.labs.threshold_lab import ThresholdBench
 from layermatch_lite.labs.timemachine import TimeMachineBench
-from layermatch_lite.labs.training import TrainingBench
+from layermatch_lite.labs.training_lab import TrainingBench
 
 ROOT = Path(__file__).parents[1]
 PAGES = {p.name: p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs").glob("*.md"))}

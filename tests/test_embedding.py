@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from layermatch_lite import InputError, embedding
-from layermatch_lite.embedding import embed, pca_then_umap
+from layermatch_lite import InputError
+from layermatch_lite.figures import embedding
+from layermatch_lite.figures.embedding import embed, pca_then_umap
 from layermatch_lite.system import cache_dir
 
 
@@ -118,7 +119,7 @@ def test_pca_comes_before_umap_is_imported(monkeypatch):
 
 def test_pca_does_not_import_umap():
     code = (
-        "import sys, numpy as np; from layermatch_lite.embedding import embed; "
+        "import sys, numpy as np; from layermatch_lite.figures.embedding import embed; "
         "embed([np.random.rand(9, 3)], 'pca'); print('umap' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,7 +18,7 @@ from layermatch_lite import (
     pseudo_label_loss,
     train,
 )
-from layermatch_lite.loss import linear, masked_cross_entropy
+from layermatch_lite.core.losses import linear, masked_cross_entropy
 
 seeds = st.integers(0, 10_000)
 

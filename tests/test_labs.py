@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layermatch_lite import InputError, Recording, TrainConfig, load_data, load_recorded, record, train
-from layermatch_lite.augment import Views
+from layermatch_lite.core.theory import classifier_gradient
+from layermatch_lite.data.augment import Views
 from layermatch_lite.labs import (
     DecisionLab,
     LiveRun,
@@ -24,17 +25,16 @@ from layermatch_lite.labs import (
     recorded,
     timemachine,
 )
-from layermatch_lite.labs import noise as noise_lab
+from layermatch_lite.labs import noise_lab
 from layermatch_lite.labs.background import Worker
-from layermatch_lite.labs.decision import DecisionBench, DecisionState, moved, places_of
+from layermatch_lite.labs.decision_lab import DecisionBench, DecisionState, moved, places_of
 from layermatch_lite.labs.drawing import Canvas, Look
 from layermatch_lite.labs.frame import Lab
-from layermatch_lite.labs.noise import NoiseBench, NoiseState
+from layermatch_lite.labs.noise_lab import NoiseBench, NoiseState
 from layermatch_lite.labs.state import LabState, choice, number
-from layermatch_lite.labs.threshold import ThresholdBench, ThresholdState, passed
+from layermatch_lite.labs.threshold_lab import ThresholdBench, ThresholdState, passed
 from layermatch_lite.labs.timemachine import TimeMachineBench, TimeMachineState, history, next_wrong
-from layermatch_lite.labs.training import TrainingBench, TrainingState
-from layermatch_lite.theory import classifier_gradient
+from layermatch_lite.labs.training_lab import TrainingBench, TrainingState
 
 STATES = (NoiseState, DecisionState, TrainingState, TimeMachineState, ThresholdState)
 
@@ -117,9 +117,9 @@ def test_what_a_link_leaves_out_keeps_its_default():
 
 def test_the_noise_lab_shows_what_the_probe_measures(network, monkeypatch):
     """Its benefit is `layer_benefit` of the same network, views and noisy labels, measured afresh."""
-    from layermatch_lite.probe import layer_benefit
-    from layermatch_lite.seeding import generator
-    from layermatch_lite.training import data_of, labelled_batch, unlabelled_batch
+    from layermatch_lite.core.probe import layer_benefit
+    from layermatch_lite.core.seeding import generator
+    from layermatch_lite.runs.training import data_of, labelled_batch, unlabelled_batch
 
     run, _ = noise_lab.recorded_network(20, 200)
     data, g = data_of(run.config), generator(0, "noise lab")
@@ -300,7 +300,7 @@ def test_runs_that_cannot_be_shown(tmp_path):
 
 
 def test_a_newer_recording_is_named_as_such(tmp_path, monkeypatch):
-    from layermatch_lite import recording
+    from layermatch_lite.runs import recording
 
     path, shipped = tmp_path / "new.npz", load_recorded("digits_fixmatch")
     with monkeypatch.context() as newer:
@@ -901,7 +901,7 @@ def test_interrupting_the_kernel_stops_a_training_and_leaves_the_kernel_alive(ce
 
 def test_the_labs_know_how_many_classes_each_data_set_has():
     from layermatch_lite import load_data
-    from layermatch_lite.data import EMBEDDED
+    from layermatch_lite.data.sets import EMBEDDED
     from layermatch_lite.labs.session import NUM_CLASSES
 
     assert {name: len(load_data(name, None).classes) for name in EMBEDDED} == NUM_CLASSES
@@ -952,7 +952,7 @@ def test_a_live_run_says_what_is_wrong(tmp_path, monkeypatch):
 
 
 def test_a_live_run_survives_a_full_disk(tmp_path, monkeypatch):
-    from layermatch_lite import run as run_module
+    from layermatch_lite.runs import run as run_module
 
     lab, written, real = live(tmp_path / "run.pt"), [], run_module.write_atomically
 
@@ -970,7 +970,7 @@ def test_a_live_run_survives_a_full_disk(tmp_path, monkeypatch):
 
 
 def test_long_names_of_classes_are_numbered():
-    from layermatch_lite.data import split
+    from layermatch_lite.data.sets import split
 
     g, C = torch.Generator().manual_seed(0), 4
     x, y = torch.randint(256, (120, 3, 8, 8), generator=g, dtype=torch.uint8), torch.arange(120) % C

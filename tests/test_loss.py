@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from layermatch_lite import AvgClustering, InputError, SmallCNN1d, fixmatch_loss, pseudo_label_loss, training
+from layermatch_lite import AvgClustering, InputError, SmallCNN1d, fixmatch_loss, pseudo_label_loss
+from layermatch_lite.runs import training
 
 N, D, C = 24, 7, 4
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from layermatch_lite import MLP, InputError, SmallCNN, SmallCNN1d, WideResNet
+from layermatch_lite.core.seeding import generator
 from layermatch_lite.models import build_model
-from layermatch_lite.seeding import generator
 
 MODELS = [
     (MLP(num_classes=3), (2,)),

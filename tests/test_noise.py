@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layermatch_lite import InputError, TrainConfig, train
-from layermatch_lite.noise import (
+from layermatch_lite.core.seeding import generator
+from layermatch_lite.variants.noise import (
     KINDS,
     class_dependent,
     confusion,
@@ -17,7 +18,6 @@ from layermatch_lite.noise import (
     rows,
     uniform,
 )
-from layermatch_lite.seeding import generator
 
 rates = st.floats(0, 1)
 

@@ -10,7 +10,7 @@ import torch
 from two_processes import VARIANTS
 
 from layermatch_lite import InputError, Run, train
-from layermatch_lite.parallel import check_shares, mean_over_processes, own, rank, sum_over_processes, world_size
+from layermatch_lite.runs.parallel import check_shares, mean_over_processes, own, rank, sum_over_processes, world_size
 
 HERE = Path(__file__).parent
 
@@ -83,7 +83,7 @@ TRAIN = ("-m", "layermatch_lite", "train", "--device", "cpu", "--dataset", "digi
 STOP = """
 import sys
 from layermatch_lite import TrainConfig, train_steps
-from layermatch_lite.parallel import processes, rank
+from layermatch_lite.runs.parallel import processes, rank
 with processes("cpu"):
     for run in train_steps(TrainConfig.preset("demo_cpu", dataset="digits", num_labels=10, steps=8, log_every=4, batch_size=8,
                                               mu=2, method="freematch", grad_relu="gate", device="cpu")):

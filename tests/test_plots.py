@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from layermatch_lite import InputError, TrainConfig, load_data, plots, theory, train
-from layermatch_lite.recording import load_recorded
+from layermatch_lite import InputError, TrainConfig, load_data, train
+from layermatch_lite.core import theory
+from layermatch_lite.figures import plots
+from layermatch_lite.runs.recording import load_recorded
 
 LAYERS = ["conv 1", "conv 2", "classifier"]
 
@@ -153,7 +155,7 @@ def test_methods_and_layers_differ_in_more_than_colour():
 def test_intervals_are_those_of_the_seeds():
     t = pd.DataFrame({"seed": [0, 0, 1, 1], "step": 1, "v": [1.0, 3.0, 4.0, 4.0]})
     (row,) = plots.mean_and_interval(t, "step", "v").to_dict("records")
-    from layermatch_lite.stats import interval
+    from layermatch_lite.studies.stats import interval
 
     assert (row["mean"], row["seeds"]) == (3.0, 2) and (row["low"], row["high"]) == interval([2.0, 4.0])
     alone = plots.mean_and_interval(t[t["seed"] == 0], "step", "v").iloc[0]

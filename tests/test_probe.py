@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from layermatch_lite import InputError, SmallCNN1d, WideResNet, layer_benefit
+from layermatch_lite.core.probe import benefit_under_noise, label_costs, layers, measure
+from layermatch_lite.core.theory import split_classifier_gradient, with_bias
 from layermatch_lite.models import init_weights
-from layermatch_lite.probe import benefit_under_noise, label_costs, layers, measure
-from layermatch_lite.theory import split_classifier_gradient, with_bias
 
 B, N, C = 12, 40, 4
 NAMES = ["conv 1", "conv 2", "conv 3", "fc", "classifier"]

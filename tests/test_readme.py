@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from layermatch_lite import TrainConfig, stats
-from layermatch_lite.labs.noise import NoiseState
-from layermatch_lite.study import load
+from layermatch_lite import TrainConfig
+from layermatch_lite.labs.noise_lab import NoiseState
+from layermatch_lite.studies import stats
+from layermatch_lite.studies.study import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layermatch_lite import load_data, load_recorded
-from layermatch_lite.recording import find_images
+from layermatch_lite.runs.recording import find_images
 
 ARCHIVE = next(Path(__file__).resolve().parents[2].glob("*/data/cifar10-jpeg.tar.xz"), None)
 

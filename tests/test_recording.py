@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from layermatch_lite import InputError, TrainConfig, load_data, train, train_steps
-from layermatch_lite import recording as recording_module
-from layermatch_lite.config import METHODS
-from layermatch_lite.recording import SHIPPED, Recording, list_recorded, load_recorded, record, reduce
+from layermatch_lite.runs import recording as recording_module
+from layermatch_lite.runs.config import METHODS
+from layermatch_lite.runs.recording import SHIPPED, Recording, list_recorded, load_recorded, record, reduce
 
 SMALL = dict(dataset="blobs", num_labels=4, steps=10, batch_size=8, device="cpu")
 

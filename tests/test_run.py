@@ -116,7 +116,7 @@ except InputError as error:
 
 
 def test_a_place_that_cannot_be_written_is_noticed_before_training(tmp_path, monkeypatch):
-    from layermatch_lite import training
+    from layermatch_lite.runs import training
 
     def reached(*_):
         raise AssertionError("training had begun")

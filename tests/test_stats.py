@@ -9,7 +9,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layermatch_lite import InputError, stats
+from layermatch_lite import InputError
+from layermatch_lite.studies import stats
 
 numbers = st.lists(st.floats(-1, 1).map(lambda v: round(v, 4)), min_size=2, max_size=12)
 

@@ -7,8 +7,9 @@ import pytest
 import studies
 import torch
 
-from layermatch_lite import InputError, TrainConfig, study
-from layermatch_lite.study import Study, carry_out, load
+from layermatch_lite import InputError, TrainConfig
+from layermatch_lite.studies import study
+from layermatch_lite.studies.study import Study, carry_out, load
 
 TINY = TrainConfig(dataset="two_moons", num_labels=4, batch_size=8, mu=2, steps=8, log_every=2, device="cpu")
 
@@ -25,8 +26,8 @@ def trained(monkeypatch):
     seen, limit = [], [None]
 
     def run_all(configs, *, each, **_):
-        from layermatch_lite.compare import Outcome
-        from layermatch_lite.training import train
+        from layermatch_lite.runs.compare import Outcome
+        from layermatch_lite.runs.training import train
 
         for i, config in enumerate(configs):
             if limit[0] is not None and len(seen) >= limit[0]:
@@ -198,7 +199,7 @@ def test_a_recorded_run_comes_out_again():
     setting, row, config = next(j for j in studies.two_by_two().jobs() if j[:2] == ("digits, 10 labels", "layermatch"))
     if recorded["environment"]["torch"] != torch.__version__:
         pytest.skip("recorded under another version of torch")
-    from layermatch_lite.compare import run_all
+    from layermatch_lite.runs.compare import run_all
 
     (outcome,) = run_all([config], progress=False)
     found = next(r for r in recorded["runs"] if (r["setting"], r["row"], r["seed"]) == (setting, row, config.seed))

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layermatch_lite import theory
-from layermatch_lite.loss import masked_cross_entropy
+from layermatch_lite.core import theory
+from layermatch_lite.core.losses import masked_cross_entropy
 
 
 def example(seed, n=9, d=4, c=5):

@@ -31,10 +31,10 @@ from layermatch_lite import (
     train,
     train_steps,
 )
-from layermatch_lite.augment import Views
-from layermatch_lite.run import EMA
-from layermatch_lite.seeding import generator
-from layermatch_lite.training import add_gated_gradient, labelled_batch, pseudo_label_loss, unlabelled_batch
+from layermatch_lite.core.seeding import generator
+from layermatch_lite.data.augment import Views
+from layermatch_lite.runs.run import EMA
+from layermatch_lite.runs.training import add_gated_gradient, labelled_batch, pseudo_label_loss, unlabelled_batch
 
 SMALL = TrainConfig(steps=12, batch_size=8, mu=2, log_every=4, probe_every=6, threshold=0.3, device="cpu")
 
@@ -375,7 +375,7 @@ def test_ctrl_c_keeps_what_was_logged(tmp_path):
 
 
 def test_an_interrupt_returns_the_run(monkeypatch):
-    from layermatch_lite import training
+    from layermatch_lite.runs import training
 
     def interrupted(*args, **kwargs):
         for run in train_steps(SMALL):

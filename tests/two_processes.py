@@ -7,7 +7,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from layermatch_lite import TrainConfig, train_steps
-from layermatch_lite.parallel import processes, rank
+from layermatch_lite.runs.parallel import processes, rank
 
 BASE = dict(
     seed=2,

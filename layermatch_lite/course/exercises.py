@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.seeding import generator
 from ..errors import check_choice
-from ..seeding import generator
 
 TRIALS = 6  # inputs drawn for one check
 

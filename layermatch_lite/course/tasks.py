@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import stats, strategies
-from ..loss import linear, masked_cross_entropy, pseudo_label
-from ..run import cosine_schedule
+from ..core import strategies
+from ..core.losses import linear, masked_cross_entropy, pseudo_label
+from ..runs.run import cosine_schedule
+from ..studies import stats
 from .exercises import Exercise, as_tensor
 
 # --- 01 Pseudo-labels --------------------------------------------------------------------------------------------------

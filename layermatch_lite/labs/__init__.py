@@ -9,6 +9,6 @@ What a lab computes and draws stands in a module that knows nothing of widgets (
 """
 
 from .live import LiveRun
-from .views import DecisionLab, NoiseLab, ThresholdLab, TimeMachine, TrainingLab, classroom
+from .widgets import DecisionLab, NoiseLab, ThresholdLab, TimeMachine, TrainingLab, classroom
 
 __all__ = ["DecisionLab", "LiveRun", "NoiseLab", "ThresholdLab", "TimeMachine", "TrainingLab", "classroom"]

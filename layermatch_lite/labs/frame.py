@@ -19,8 +19,8 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from ..errors import InputError
-from ..plots import shrink
-from ..screen import Message, Picture, title
+from ..figures.plots import shrink
+from ..figures.screen import Message, Picture, title
 from ..system import cache_dir
 from .background import Worker
 from .drawing import HEIGHT, WIDTH

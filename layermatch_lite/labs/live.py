@@ -10,16 +10,16 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from ..config import TrainConfig
-from ..data import SSLData
+from ..data.sets import SSLData
 from ..errors import InputError
-from ..report import NAMES
-from ..run import Run
-from ..screen import Message, Picture, title
-from ..training import train_steps
+from ..figures.screen import Message, Picture, title
+from ..runs.config import TrainConfig
+from ..runs.run import Run
+from ..runs.training import train_steps
+from ..studies.report import NAMES
 from .background import Worker
 from .drawing import HEIGHT, WIDTH
-from .training import TrainingPicture
+from .training_lab import TrainingPicture
 
 FRAME_SECONDS = 0.5  # between two lines about a running training
 

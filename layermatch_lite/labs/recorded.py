@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..data import cifar10_at_hand, cifar10_root, load_data
+from ..data.sets import cifar10_at_hand, cifar10_root, load_data
 from ..errors import InputError
-from ..recording import Recording, find_images, list_recorded, load_recorded, record_steps
+from ..runs.recording import Recording, find_images, list_recorded, load_recorded, record_steps
+from ..runs.training import data_of
 from ..system import cache_dir
-from ..training import data_of
 
 RUNS = tuple(list_recorded())
 

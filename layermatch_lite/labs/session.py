@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from ..config import METHODS, TrainConfig
-from ..data import SSLData
-from ..run import Run
-from ..training import train_steps
+from ..data.sets import SSLData
+from ..runs.config import METHODS, TrainConfig
+from ..runs.run import Run
+from ..runs.training import train_steps
 from .state import LabState
 
 NUM_CLASSES = {"mnist1d": 10, "digits": 10, "two_moons": 2, "blobs": 4}

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..embedding import embed, is_cached
 from ..errors import InputError, check_range
-from ..plots import class_styles, confusion_counts
-from ..recording import Recording
+from ..figures.embedding import embed, is_cached
+from ..figures.plots import class_styles, confusion_counts
+from ..runs.recording import Recording
 from . import recorded
 from .drawing import Canvas, Look, Squares
 from .state import LabState, choice, number, seed

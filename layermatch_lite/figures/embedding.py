@@ -1,0 +1,148 @@
+"""Maps of features: PCA at once, UMAP when it is done, all snapshots of a run in one space.
+
+All snapshots are embedded together, so a point can be followed through training; how far it went, a UMAP map does not tell. UMAP
+(McInnes et al. 2018) is imported only when used; with a fixed seed it runs on one thread and gives the same map every time
+on one machine. Maps are kept in the cache folder under a hash of everything they depend on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError, check_choice, check_range
+from ..system import cache_dir, write_atomically
+
+
+def embed(
+    snapshots: Sequence,
+    method: str = "umap",
+    *,
+    n_neighbors: int = 15,
+    min_dist: float = 0.1,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[np.ndarray]:
+    """Map the features of one or more snapshots to the plane, all in one space.
+
+    Args:
+        snapshots: S tensors or arrays of (N, D) features; N may differ, D not. Row i of each is the same sample, usually.
+        method: "umap", or "pca": the first two principal components, at once.
+        n_neighbors: of UMAP; small looks at detail, large at the whole. min_dist: how tightly it packs, 0 to 1.
+        seed: of UMAP's start and its sampling.
+        progress: show a bar. UMAP's first map in a process takes ten seconds and more, most of it for compiling.
+
+    Returns:
+        S arrays (N, 2) float32. UMAP's axes have no unit; those of PCA have that of the features.
+
+    Raises:
+        InputError: for NaN, too few points for n_neighbors, or snapshots that do not fit together.
+    """
+    check_choice("method", method, ("umap", "pca"))
+    check_range("n_neighbors", n_neighbors, 2, whole=True)
+    check_range("min_dist", min_dist, 0, 1)
+    check_range("seed", seed, 0, 2**32 - 1, whole=True)
+    parts = [_checked(z, i) for i, z in enumerate(snapshots)]
+    if not parts:
+        raise InputError("there are no snapshots to map; give at least one.")
+    if len({p.shape[1] for p in parts}) != 1:
+        raise InputError(f"snapshots have {', '.join(str(p.shape[1]) for p in parts)} features; give all of one D.")
+    z = np.concatenate(parts)
+    if method == "umap" and len(z) <= n_neighbors:
+        raise InputError(
+            f"n_neighbors={n_neighbors} needs more than {n_neighbors} points, there are {len(z)}; give fewer neighbours."
+        )
+    if len(z) < 3 or z.shape[1] < 2:
+        raise InputError(
+            f"{len(z)} points with {z.shape[1]} features cannot be mapped to the plane; give 3 points, 2 features."
+        )
+    if not np.ptp(z, axis=0).any():
+        raise InputError(f"all {len(z)} points are the same; there is nothing to map. Have the features collapsed?")
+    points = _pca(z) if method == "pca" else _cached_umap(z, n_neighbors, min_dist, seed, progress)
+    return np.split(points, np.cumsum([len(p) for p in parts])[:-1])
+
+
+def pca_then_umap(snapshots: Sequence, **settings) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """("pca", maps) at once, then ("umap", maps) when it is done: something to show while waiting. Arguments as for `embed`."""
+    yield "pca", embed(snapshots, "pca")
+    yield "umap", embed(snapshots, "umap", **settings)
+
+
+def _pca(z: np.ndarray) -> np.ndarray:
+    from sklearn.decomposition import PCA
+
+    return PCA(2, svd_solver="full").fit_transform(z.astype(np.float64)).astype(np.float32)
+
+
+def is_cached(snapshots: Sequence, *, n_neighbors: int = 15, min_dist: float = 0.1, seed: int = 0) -> bool:
+    """Would `embed` find the UMAP map of these snapshots in the cache?"""
+    z = np.concatenate([_checked(z, i) for i, z in enumerate(snapshots)])
+    return _read(_cache_file(z, n_neighbors, min_dist, seed), len(z)) is not None
+
+
+def _cache_file(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int) -> Path:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        settings = (z.shape, n_neighbors, float(min_dist), seed, version("umap-learn"))
+    except PackageNotFoundError as error:
+        raise InputError(
+            "umap-learn is not installed; `python -m pip install umap-learn`, or use method='pca'."
+        ) from error
+    key = hashlib.sha256(repr(settings).encode() + np.ascontiguousarray(z).tobytes()).hexdigest()[:32]
+    return cache_dir() / "maps" / f"{key}.npz"
+
+
+def _cached_umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress: bool) -> np.ndarray:
+    cache = _cache_file(z, n_neighbors, min_dist, seed)
+    points = _read(cache, len(z))
+    if points is None:
+        points = _umap(z, n_neighbors, min_dist, seed, progress)
+        try:
+            write_atomically(cache, lambda f: np.savez(f, points=points))
+        except OSError as error:
+            print(f"note: the map could not be cached ({error}); the next time it is computed again.")
+    return points
+
+
+def _umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress: bool) -> np.ndarray:
+    from umap import UMAP
+
+    fit = UMAP(
+        n_neighbors=n_neighbors,
+        min_dist=min_dist,
+        random_state=seed,
+        n_jobs=1,  # a fixed seed forces it; said here so that UMAP need not warn
+        init="pca",  # the same start for the same data, and no jumps between unconnected parts
+        tqdm_kwds={"disable": not progress, "desc": "UMAP"},
+    )
+    return fit.fit_transform(z.astype(np.float32)).astype(np.float32)
+
+
+def _read(cache: Path, n: int) -> np.ndarray | None:
+    """The cached map, or None where there is none or it is damaged."""
+    try:
+        with np.load(cache, allow_pickle=False) as f:
+            points = f["points"]
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    whole = points.shape == (n, 2) and points.dtype == np.float32 and np.isfinite(points).all()
+    return points if whole else None
+
+
+def _checked(z, i: int) -> np.ndarray:
+    z = z.detach().float().cpu().numpy() if isinstance(z, torch.Tensor) else np.asarray(z, np.float32)
+    if z.ndim != 2:
+        raise InputError(f"snapshot {i} has shape {z.shape}; give (N, D) features.")
+    if not np.isfinite(z).all():
+        bad = int((~np.isfinite(z)).any(axis=1).sum())
+        raise InputError(
+            f"{bad} of {len(z)} points in snapshot {i} hold NaN or infinity; training diverged, or they were never filled."
+        )
+    return z

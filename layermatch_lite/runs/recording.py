@@ -1,0 +1,310 @@
+"""Recorded runs: about 20 snapshots of one training, in one small file that figures and labs read.
+
+A fixed sample of the unlabelled pool is looked at again and again: what would the network label it now, how sure is it, and
+where do its features lie? Features are reduced to their first principal components over the whole run, in float16.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..data.augment import Views
+from .config import TrainConfig
+from ..data.sets import SSLData
+from .device import autocast
+from ..errors import InputError, check_choice, check_file, check_range
+from ..core.losses import pseudo_label
+from .run import Run
+from ..core.seeding import generator
+from ..system import write_atomically
+from .training import data_of, measure_layer_benefit, predictions, train_steps
+
+FORMAT, VERSION = "layermatch_lite recording", 1
+SHIPPED = Path(__file__).with_name("recorded")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One recorded run. S snapshots of N samples; d reduced features of D; C classes.
+
+    Labels, confidences and features are those of the live model in eval mode on the plain sample, so that they are the same
+    whenever one looks; in training, labels come from weak views in train mode. W and W_bar are the live and the averaged
+    centres (equal without Avg-Clustering), biases left out.
+    """
+
+    config: TrainConfig
+    about: dict  # name, classes, ... of the data, and the environment of the run
+    history: list[dict]  # every record of the run
+    layer_benefit: list[dict]  # one record per snapshot and layer
+    steps: np.ndarray  # (S,) int32
+    sample: np.ndarray  # (N,) int32: which samples of the unlabelled pool
+    y_true: np.ndarray  # (N,) int16
+    labels: np.ndarray  # (S, N) int16: pseudo-labels
+    mask: np.ndarray  # (S, N) bool: does the confidence reach tau?
+    confidence: np.ndarray  # (S, N) float16
+    features: np.ndarray  # (S, N, d) float16
+    explained: np.ndarray  # (d,) float32: share of the features' variance on each component
+    W: np.ndarray  # (S, C, D) float32
+    W_bar: np.ndarray  # (S, C, D) float32
+    confusion: np.ndarray  # (S, C, C) int32: EMA model on the test set, row true class, column predicted
+    prints: np.ndarray | None = None  # (N, 48) uint8, of photographs: what `find_images` knows them by
+
+    @property
+    def accuracy(self) -> float:
+        """Of the EMA model on the test set, at the end."""
+        return float(np.trace(self.confusion[-1]) / self.confusion[-1].sum())
+
+    @property
+    def right(self) -> np.ndarray:
+        """(S, N) bool: is the pseudo-label the true one?"""
+        return self.labels == self.y_true
+
+    @property
+    def classes(self) -> list[str]:
+        return self.about["classes"]
+
+    @property
+    def data_name(self) -> str:
+        """The data set, and which copy of it: "cifar10 (JPEG copy)"."""
+        return self.about["name"] + (f" ({self.about['copy']})" if "copy" in self.about else "")
+
+    def save(self, path: str | PathLike) -> None:
+        """Write everything to one compressed .npz file, atomically; there is nothing in it but numbers and JSON text."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays = {k: v for k, v in plain.items() if isinstance(v, np.ndarray)}
+        text = {k: v for k, v in plain.items() if k not in arrays and v is not None} | {"config": asdict(self.config)}
+        meta = json.dumps({"format": FORMAT, "version": VERSION, **text}, allow_nan=False)
+        write_atomically(path, lambda f: np.savez_compressed(f, meta=np.array(meta), **arrays))
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> Recording:
+        """Read a recording back. Never executes code from the file; raises InputError for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as f:
+                content = {k: f[k] for k in f.files}
+            meta = json.loads(str(content.pop("meta")))
+        except FileNotFoundError as error:
+            raise InputError(f"{path} does not exist; give the path of a recording, or see list_recorded().") from error
+        except IsADirectoryError as error:
+            raise InputError(f"{path} is a folder; give the path of a recording.") from error
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise InputError(
+                f"{path} is not a whole recording ({type(error).__name__}: {error}); use another copy, or record the run anew."
+            ) from error
+        check_file(path, meta, FORMAT, VERSION, anew="record the run")
+        try:
+            config = TrainConfig(**meta["config"])
+            found = cls(config, meta["about"], meta["history"], meta["layer_benefit"], **content)
+            found._check()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path} is damaged ({error}); use another copy, or record the run anew.") from error
+        return found
+
+    def _check(self) -> None:
+        """Raise ValueError where the parts do not fit together."""
+        S, N, C, d = len(self.steps), len(self.sample), len(self.classes), len(self.explained)
+        D = self.W.shape[-1]
+        expected = {
+            "steps": ((S,), np.int32), "sample": ((N,), np.int32), "y_true": ((N,), np.int16), "labels": ((S, N), np.int16),
+            "mask": ((S, N), np.bool_), "confidence": ((S, N), np.float16), "features": ((S, N, d), np.float16),
+            "explained": ((d,), np.float32), "W": ((S, C, D), np.float32), "W_bar": ((S, C, D), np.float32),
+            "confusion": ((S, C, C), np.int32),
+        }  # fmt: skip
+        if self.prints is not None:
+            expected["prints"] = ((N, 48), np.uint8)
+        for name, (shape, dtype) in expected.items():
+            a = getattr(self, name)
+            if a.shape != shape or a.dtype != dtype:
+                raise ValueError(f"{name} is {a.shape} {a.dtype}, not {shape} {np.dtype(dtype)}")
+        for labels in (self.y_true, self.labels):
+            if labels.min() < 0 or labels.max() >= C:
+                raise ValueError(f"labels from {labels.min()} to {labels.max()}, of {C} classes")
+        if not isinstance(self.history, list) or not isinstance(self.layer_benefit, list):
+            raise ValueError("history and layer_benefit are lists")
+
+
+def list_recorded() -> list[str]:
+    """Names of the recordings that come with the package, for `load_recorded`."""
+    return sorted(p.stem for p in SHIPPED.glob("*.npz"))
+
+
+def load_recorded(name: str) -> Recording:
+    """A recording that comes with the package: "mnist1d_fixmatch", say; `list_recorded` names them all."""
+    check_choice("recording", name, list_recorded())
+    return Recording.load(SHIPPED / f"{name}.npz")
+
+
+def record(
+    config: TrainConfig,
+    data: SSLData | None = None,
+    *,
+    snapshots: int = 20,
+    sample: int = 400,
+    components: int = 16,
+    progress: bool = False,
+) -> Recording:
+    """Train and record. The run comes out exactly as `train` gives it: nothing here draws from its random streams.
+
+    Ctrl-C ends it early: the recording comes back with the snapshots so far.
+
+    Args:
+        config, data: as for `train`.
+        snapshots: how many after the one before training, at most one per step, evenly spread; the last one is at the end.
+        sample: N, size of the fixed sample of the unlabelled pool (all of it where it is smaller), chosen by config.seed.
+        components: d, features to keep; all D where there are fewer.
+        progress: show a bar.
+    """
+    from tqdm import tqdm
+
+    if data is None:
+        data = data_of(config, progress)
+    work = record_steps(config, data, snapshots=snapshots, sample=sample, components=components)
+    with tqdm(total=config.steps, unit=" steps", disable=not progress, desc=f"recording {config.method}") as bar:
+        try:
+            while True:
+                try:
+                    bar.update(next(work).step - bar.n)
+                except KeyboardInterrupt:
+                    work.throw(KeyboardInterrupt)  # outside a step; inside of one it has been caught already
+        except StopIteration as end:
+            return end.value
+
+
+def record_steps(
+    config: TrainConfig,
+    data: SSLData | None = None,
+    *,
+    snapshots: int = 20,
+    sample: int = 400,
+    components: int = 16,
+) -> Generator[Run, None, Recording]:
+    """`record` step by step, for whoever wants to watch or stop it: yields as `train_steps`, and returns the recording."""
+    for name, value in (("sample", sample), ("components", components)):
+        check_range(name, value, 1, whole=True)
+    if config.switches.freematch:
+        raise InputError("a recording holds one tau, and FreeMatch has one per class; record another method.")
+    if data is None:
+        data = data_of(config)
+    check_range("snapshots", snapshots, 1, config.steps, whole=True)
+    at = {round(config.steps * k / snapshots) for k in range(snapshots + 1)}
+    pool = len(data.x_unlabelled)
+    chosen = torch.randperm(pool, generator=generator(config.seed, "recorded sample"))[:sample].sort().values
+    seen, taken = None, []
+    try:
+        for run in train_steps(config, data):
+            if seen is None:
+                seen = data.to(run.environment["device"])
+                views = Views(seen)
+                g = generator(config.seed, "recorded benefit", seen.x_unlabelled.device)
+            if run.step in at:
+                taken.append(_snapshot(run, seen, views, chosen.to(seen.x_unlabelled.device), g))
+            yield run
+    except KeyboardInterrupt:
+        if not taken:
+            raise
+    features, explained = reduce([t.pop("z") for t in taken], components)
+    stack = lambda key, dtype: np.stack([t[key].cpu().numpy() for t in taken]).astype(dtype)
+    return Recording(
+        config,
+        run.data | {"environment": run.environment, "seconds": round(run.seconds, 1)},
+        run.history,
+        [{"step": t["step"], **row} for t in taken for row in t["benefit"]],
+        np.array([t["step"] for t in taken], np.int32),
+        chosen.numpy().astype(np.int32),
+        data.y_unlabelled[chosen].cpu().numpy().astype(np.int16),
+        stack("labels", np.int16),
+        stack("mask", np.bool_),
+        stack("confidence", np.float16),
+        features,
+        explained,
+        stack("W", np.float32),
+        stack("W_bar", np.float32),
+        stack("confusion", np.int32),
+        prints(data.x_unlabelled[chosen]) if data.sample_shape[0] == 3 and data.kind == "image" else None,
+    )
+
+
+def _snapshot(run: Run, data: SSLData, views: Views, chosen: Tensor, g: torch.Generator) -> dict:
+    model, centers = run.model, run.model.classifier if run.centers is None else run.centers
+    model.eval()
+    z = torch.cat(list(_features(model, views, data.x_unlabelled[chosen])))
+    labels, mask, confidence = pseudo_label(model.classifier(z), run.threshold)
+    model.train()
+    predicted = predictions(run.ema.module, views, data.x_test)
+    C = len(data.classes)
+    return {
+        "step": run.step,
+        "z": z.cpu().numpy(),
+        "labels": labels,
+        "mask": mask,
+        "confidence": confidence,
+        "W": model.classifier.weight.detach().clone(),
+        "W_bar": centers.weight.detach().clone(),
+        "confusion": torch.bincount(data.y_test * C + predicted, minlength=C * C).view(C, C),
+        "benefit": measure_layer_benefit(run, data, views, g),
+    }
+
+
+@torch.no_grad()
+def _features(model, views: Views, x: Tensor, batch: int = 1000) -> Iterator[Tensor]:
+    for part in x.split(batch):
+        with autocast(x.device):
+            z = model.features(views.plain(part))
+        yield z.float()
+
+
+def prints(x: Tensor) -> np.ndarray:
+    """(N, 48) uint8: the mean colours of a 4x4 grid over each uint8 image (N, 3, H, W). Enough to know an image by, even in a
+    lossy copy, and too little to see it."""
+    return F.adaptive_avg_pool2d(x.float(), 4).flatten(1).round().to(torch.uint8).cpu().numpy()
+
+
+def find_images(recording: Recording, data: SSLData) -> Tensor:
+    """The recorded sample's images, (N, 3, H, W) uint8, from the reader's own copy of the data, in whatever order it has them.
+
+    A recording holds no images, only their `prints`. Raises InputError where the data do not hold them.
+    """
+    if recording.prints is None or tuple(recording.about["sample_shape"]) != data.sample_shape:
+        raise InputError(f"this recording of {recording.data_name} has no images of shape {data.sample_shape} to find.")
+    wanted, have = torch.from_numpy(recording.prints).float(), torch.from_numpy(prints(data.x_unlabelled)).float()
+    distance, place = torch.cdist(wanted, have, p=1).min(dim=1)
+    lost = int((distance / wanted.shape[1] > 3).sum())  # a lossy copy moves a mean colour by less than 3 of 255
+    if lost:
+        raise InputError(
+            f"{lost} of {len(wanted)} recorded samples are not in these {len(have)} images; give the training part of "
+            f"{recording.about['name']}, split with num_val=0."
+        )
+    return data.x_unlabelled[place]
+
+
+def reduce(features: list[np.ndarray], components: int) -> tuple[np.ndarray, np.ndarray]:
+    """S arrays (N, D) -> (S, N, d) float16 on the principal components of all of them, and the share of variance of each (d,).
+
+    One basis for the whole run, so that distances between snapshots stay what they were, as far as d components hold them.
+    """
+    from sklearn.decomposition import PCA
+
+    z = np.concatenate(features).astype(np.float64)
+    pca = PCA(min(components, *z.shape), svd_solver="full").fit(z)
+    reduced = pca.transform(z).reshape(len(features), -1, pca.n_components_)
+    return reduced.astype(np.float16), pca.explained_variance_ratio_.astype(np.float32)

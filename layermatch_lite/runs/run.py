@@ -1,0 +1,257 @@
+"""A training run: everything it is made of, saved to and loaded from one file."""
+
+from __future__ import annotations
+
+import io
+import math
+import platform
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from .config import TrainConfig
+from .device import pick_device
+from ..errors import InputError, check_file
+from ..core.losses import FreeMatch
+from ..models import build_model
+from .parallel import world_size
+from ..core.seeding import generator
+from ..core.strategies import AvgClustering, warm_up
+from ..system import write_atomically
+
+FORMAT, VERSION = "layermatch_lite run", 1
+
+
+@dataclass
+class Run:
+    """One run, finished or not. `train` returns it; `Run.load` reads it back.
+
+    history holds one record per logged step: step, lr, loss_s, loss_u, mask_rate, pseudo_label_accuracy (of the labels
+    over the threshold), confident_half_accuracy (of the more confident half of each batch's labels, whatever the
+    threshold: for comparing methods at equal mask rate), pseudo_label_counts (per class, of those over the threshold),
+    accuracy (test, EMA model), val_accuracy, and layer_benefit where it was measured. Losses and rates are means over
+    the steps since the record before; lr is the rate of the next step.
+    """
+
+    config: TrainConfig
+    data: dict  # name, classes, sample_shape, num_labels, fingerprint
+    environment: dict  # device, threads, versions
+    model: nn.Module  # the weights that are trained
+    ema: EMA  # their moving average; ema.module is what is evaluated
+    centers: AvgClustering | None
+    freematch: FreeMatch | None
+    optimizer: torch.optim.Optimizer
+    schedule: LambdaLR
+    generators: dict[str, torch.Generator]
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict] = field(default_factory=list)
+    mid_step: bool = False  # a step is under way, or was interrupted
+    saved: int | None = None  # the step that the file holds which this run was saved to or loaded from
+
+    @classmethod
+    def start(cls, config: TrainConfig, data: dict, device: torch.device) -> Run:
+        """A run before its first step, with weights and random streams made from config.seed."""
+        model = build_model(
+            config.model,
+            tuple(data["sample_shape"]),
+            len(data["classes"]),
+            bn_momentum=config.bn_momentum,
+            generator=generator(config.seed, "init"),
+        ).to(device)
+        if len(data["sample_shape"]) == 3 and device.type != "mps":  # MPS's BN has had errors with this layout
+            model = model.to(memory_format=torch.channels_last)
+        optimizer = sgd(model, config)
+        return cls(
+            config,
+            data,
+            environment(device),
+            model,
+            EMA(model, config.ema_decay),
+            AvgClustering(model.classifier, config.center_momentum, config.rescale_centers)
+            if config.switches.avg_clustering
+            else None,
+            FreeMatch(len(data["classes"]), config.threshold_momentum, config.fairness).to(device)
+            if config.switches.freematch
+            else None,
+            optimizer,
+            LambdaLR(optimizer, lambda k: cosine_schedule(k, config.steps)),
+            {name: generator(config.seed, name, device) for name in ("labelled", "unlabelled", "probe")},
+        )
+
+    @property
+    def accuracy(self) -> float:
+        """On the test set, in [0, 1], of the EMA model at the last record; NaN before the first one."""
+        return self.history[-1]["accuracy"] if self.history else math.nan
+
+    @property
+    def median_accuracy(self) -> float:
+        """Median over the last 20 records: less at the mercy of the final step."""
+        return statistics.median(r["accuracy"] for r in self.history[-20:]) if self.history else math.nan
+
+    @property
+    def threshold(self) -> float | Tensor:
+        """tau as it is now: the setting, or FreeMatch's (C,)."""
+        return self.config.threshold if self.freematch is None else self.freematch.thresholds
+
+    @property
+    def fairness(self) -> Callable | None:
+        """FreeMatch's fairness term, as `pseudo_label_loss` takes it, where the run has one."""
+        return self.freematch.fairness if self.freematch is not None and self.config.fairness else None
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.config.steps
+
+    @property
+    def just_logged(self) -> bool:
+        """Does the last record describe the current step?"""
+        return bool(self.history) and self.history[-1]["step"] == self.step
+
+    def due(self, every: int | None) -> bool:
+        """Is something due that happens every so many steps (None: never), and at the last one?"""
+        return every is not None and (self.step % every == 0 or self.finished)
+
+    def recorded_at(self, step: int) -> bool:
+        """Does the history get a record after so many steps?"""
+        every = (self.config.evaluate_every, self.config.probe_every)
+        return step >= self.config.steps or any(e is not None and step % e == 0 for e in every)
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the run to one file, atomically.
+
+        Raises InputError where the place cannot be written, and between two records of the history: what was summed since
+        the last one would be lost, and the run could not go on as if it had never stopped.
+        """
+        if self.mid_step or not (self.step == 0 or self.just_logged):
+            raise InputError(
+                f"a run can be saved where it was just logged, not at step {self.step}; wait until run.just_logged is true."
+            )
+        recorded = torch.device(self.environment["device"])
+        if next(self.model.parameters()).device.type != recorded.type:
+            raise InputError(
+                f"this run belongs on {recorded} and was loaded elsewhere to look at; saving it would lose its state."
+            )
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "config": asdict(self.config),
+            "data": self.data,
+            "environment": self.environment,
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": self.history,
+            "state": {name: part.state_dict() for name, part in self._stateful().items()},
+            "generators": {name: g.get_state() for name, g in self.generators.items()},
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        try:
+            write_atomically(path, lambda f: f.write(buffer.getbuffer()))
+        except OSError as error:
+            raise InputError(
+                f"{path} could not be written ({error.strerror or error}); what was saved there before is "
+                "unharmed. Free some space, or choose another place."
+            ) from error
+        self.saved = self.step
+
+    @classmethod
+    def load(cls, path: str | PathLike, device: torch.device | str | None = "cpu") -> Run:
+        """Read a run back, to look at it on `device`, or to go on with it (device=None: the recorded one).
+
+        Never executes code from the file; raises InputError for anything but a run.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise InputError(f"{path} does not exist; give the path of a saved run.") from error
+        except IsADirectoryError as error:
+            raise InputError(f"{path} is a folder; give the path of a saved run.") from error
+        except Exception as error:  # torch has no common class for a truncated, foreign or hostile file
+            raise InputError(
+                f"{path} is not a whole run of layermatch_lite ({type(error).__name__}); it may be truncated or "
+                "come from elsewhere. Use another copy, or train anew."
+            ) from error
+        check_file(path, content, FORMAT, VERSION, anew="train")
+        try:
+            recorded = torch.device(content["environment"]["device"])
+            device = pick_device(str(recorded)) if device is None else torch.device(device)
+            run = cls.start(TrainConfig(**content["config"]), content["data"], device)
+            for name, part in run._stateful().items():
+                part.load_state_dict(content["state"][name])
+            if device.type == recorded.type:  # random states of a GPU mean nothing elsewhere, where one can only look
+                for name, g in run.generators.items():
+                    g.set_state(content["generators"][name])
+            run.environment, run.history = content["environment"], content["history"]
+            run.step, run.seconds = content["step"], content["seconds"]
+            run.saved = run.step
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            told = " ".join(str(error).split())
+            raise InputError(f"{path} cannot be used here ({told}); use another copy, or train anew.") from error
+        return run
+
+    def _stateful(self) -> dict:
+        parts = {"model": self.model, "ema": self.ema, "optimizer": self.optimizer, "schedule": self.schedule}
+        parts |= {"centers": self.centers, "freematch": self.freematch}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def environment(device: torch.device) -> dict:
+    """Where a run takes place: what must be the same for it to come out the same, bit for bit."""
+    from .. import __version__
+
+    return {
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "processes": world_size(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "layermatch_lite": __version__,
+    }
+
+
+def sgd(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    """Nesterov SGD with weight decay on weights only: none on biases and BN (the parameters with one dimension)."""
+    weights = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    return torch.optim.SGD(
+        [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+    )
+
+
+def cosine_schedule(k: int, steps: int) -> float:
+    """cos(7 pi k / 16 K), the factor of the learning rate at step k of K (FixMatch)."""
+    return math.cos(7 * math.pi * k / (16 * steps))
+
+
+class EMA(AveragedModel):
+    """EMA of the parameters with warm-up, min(decay, (1+t)/(10+t)); BN buffers are copied. `module` is the averaged model.
+
+    PyTorch's own update copies its counter to the GPU in every step, and waits for that; this one leaves it on the CPU. It starts
+    at the initial weights.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        super().__init__(model)
+        self.decay = decay
+        self.n_averaged += 1  # as PyTorch counts: its first update copies the weights
+        self.eval()
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        weight = 1 - warm_up(self.decay, int(self.n_averaged) - 1)
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), weight)
+        torch._foreach_copy_(list(self.module.buffers()), list(model.buffers()))
+        self.n_averaged += 1

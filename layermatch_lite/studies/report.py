@@ -1,0 +1,182 @@
+"""Tables over several runs, and the demo's report; the statistics are in `stats`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import textwrap
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+
+import pandas as pd
+
+from ..runs.compare import Outcome, as_record
+from ..system import write_atomically
+from .stats import spread
+
+NAMES = {
+    "supervised": "Supervised",
+    "fixmatch": "FixMatch",
+    "grad_relu": "Grad-ReLU",
+    "avg_clustering": "Avg-Clustering",
+    "layermatch": "LayerMatch",
+    "freematch": "FreeMatch",
+}
+
+
+def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    grouped: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        grouped.setdefault(outcome.config.method, []).append(outcome)
+    return grouped
+
+
+def accuracy_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """One row per method: test accuracy with every seed, pseudo-label accuracy and mask rate late in training, seconds."""
+
+    def mean(values: list) -> str:
+        values = [v for v in values if v is not None]
+        return f"{statistics.fmean(values):.0%}" if values else "–"
+
+    rows = []
+    for method, group in by_method(outcomes).items():
+        scores = [o.accuracy for o in group]
+        rows.append(
+            {
+                "method": NAMES[method],
+                "test accuracy": f"{statistics.fmean(scores):.3f} ± {spread(scores):.3f}",
+                "seed by seed": "  ".join(f"{s:.3f}" for s in scores),
+                "labels right": mean([o.late("pseudo_label_accuracy") for o in group]),
+                "mask rate": mean([o.late("mask_rate") for o in group]),
+                "seconds": f"{statistics.fmean(o.seconds for o in group):.0f}",
+            }
+        )
+    return pd.DataFrame(rows).set_index("method")
+
+
+def layer_benefits(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+    """Every measurement of the layer benefit as one tidy table: method, seed, step, layer, benefit, alignment, ..."""
+    return pd.DataFrame(
+        [
+            {"method": o.config.method, "seed": o.config.seed, "step": r["step"], "steps": o.config.steps, **row}
+            for o in outcomes
+            for r in o.history
+            for row in r.get("layer_benefit", [])
+        ]
+    )
+
+
+def early_and_late(benefits: pd.DataFrame) -> pd.DataFrame:
+    """Per method, seed, layer and phase ("early": first quarter of training, "late": last), means over the measurements.
+
+    Measurements in which no sample passed the threshold say nothing and are left out.
+    """
+    t = benefits[~benefits["empty"]]
+    phase = pd.Series(pd.NA, t.index, dtype="object")
+    phase[t["step"] <= 0.25 * t["steps"]] = "early"
+    phase[t["step"] > 0.75 * t["steps"]] = "late"
+    t = t.assign(phase=phase).dropna(subset="phase")
+    keys = ["method", "phase", "layer", "seed"]
+    return t.groupby(keys, sort=False)[["benefit", "alignment", "interference"]].mean().reset_index()
+
+
+def benefit_table(outcomes: Sequence[Outcome], phase: str) -> pd.DataFrame:
+    """Layer benefit "early" or "late" in training, mean ± spread over seeds: one row per layer, one column per method."""
+    benefits = layer_benefits(outcomes)
+    t = early_and_late(benefits)
+    t = t[t["phase"] == phase]
+    table = pd.DataFrame(
+        "–", pd.Index(dict.fromkeys(benefits["layer"]), name=phase), [NAMES[m] for m in by_method(outcomes)]
+    )
+    for (layer, method), values in t.groupby(["layer", "method"])["benefit"]:
+        table.loc[layer, NAMES[method]] = f"{values.mean():+.2f} ± {spread(list(values)):.2f}"
+    return table  # "–" where no pseudo-label passed the threshold
+
+
+def paired_differences(outcomes: Sequence[Outcome], method: str, baseline: str) -> list[float]:
+    """Accuracy of `method` minus that of `baseline`, seed by seed."""
+    groups = by_method(outcomes)
+    base = {o.config.seed: o.accuracy for o in groups[baseline]}
+    return [o.accuracy - base[o.config.seed] for o in groups[method]]
+
+
+def columns(rows: Iterable[dict]) -> dict[str, dict]:
+    """Records as columns for a small JSON file: numbers to four digits, and few different values as levels and codes."""
+    rows = list(rows)
+    short = lambda v: v if not isinstance(v, float) else float(f"{v:.4g}") if v == v else None  # JSON knows no NaN
+    packed = {}
+    for key in rows[0]:
+        values = [short(row[key]) for row in rows]
+        levels = list(dict.fromkeys(values))
+        few = len(levels) <= 64
+        packed[key] = {"levels": levels, "codes": [levels.index(v) for v in values]} if few else {"values": values}
+    return packed
+
+
+def frame(packed: dict[str, dict]) -> pd.DataFrame:
+    """The table that `columns` packed."""
+    unpack = lambda c: c["values"] if "values" in c else [c["levels"][code] for code in c["codes"]]
+    return pd.DataFrame({key: unpack(column) for key, column in packed.items()})
+
+
+def per_seed(t: pd.DataFrame, quantity: str) -> list[float]:
+    """Mean of a column for each seed, in the order of the seeds, without the rows in which nothing passed the threshold."""
+    t = t[~t["empty"].astype(bool)] if "empty" in t else t
+    return list(t.groupby("seed")[quantity].mean())
+
+
+def late(t: pd.DataFrame, layer: str, quantity: str = "benefit") -> list[float]:
+    """One number per seed: a quantity of the probe in one layer, mean over the last quarter of the run."""
+    return per_seed(t[(t["step"] > 0.75 * t["step"].max()) & (t["layer"] == layer)], quantity)
+
+
+# --- the demo's report -----------------------------------------------------------------------------------------------
+
+
+def what_seeds_say(outcomes: Sequence[Outcome]) -> str:
+    """The paired difference LayerMatch - FixMatch, and what so few seeds can and cannot tell."""
+    diffs = paired_differences(outcomes, "layermatch", "fixmatch")
+    told = ", ".join(f"{d:+.3f}" for d in diffs)
+    mean = sum(diffs) / len(diffs)
+    text = f"LayerMatch - FixMatch, seed by seed: {told}; mean {mean:+.3f}."
+    if len(diffs) == 1:
+        return text + " One seed tells nothing about the next one."
+    if len(diffs) < 10:
+        text += (
+            f" {len(diffs)} seeds show how large the luck is (these differences spread by {spread(diffs):.3f}); they cannot rank "
+            "two methods that differ by less. The study in benchmarks/ uses ten."
+        )
+    return text
+
+
+def as_text(outcomes: Sequence[Outcome]) -> str:
+    """The tables as text, with how to read them."""
+    config = outcomes[0].config
+    return "\n".join(
+        [
+            f"\n{config.dataset}, {config.labels} labels, {config.steps} steps. Accuracy on the test set;",
+            "pseudo-labels over the threshold in the last quarter of training.\n",
+            accuracy_table(outcomes).to_string(),
+            "\n" + textwrap.fill(what_seeds_say(outcomes), 79),
+            "\nLayer benefit: 1 as good as true labels, 0 no use, below 0 harm (mean ± spread",
+            "over seeds), in the first and the last quarter of training. Measured for plain",
+            "pseudo-labels, whatever the method lets through.\n",
+            benefit_table(outcomes, "early").to_string(),
+            "",
+            benefit_table(outcomes, "late").to_string(),
+            "",
+        ]
+    )
+
+
+def write(outcomes: Sequence[Outcome], out: str | PathLike) -> tuple[Path, Path]:
+    """Write the figure (demo.png) and every number behind it (demo.json) to a folder."""
+    from ..figures import plots  # which imports this module
+
+    picture, numbers = Path(out) / "demo.png", Path(out) / "demo.json"
+    figure, alt = plots.comparison_figure(outcomes)
+    content = json.dumps({"alt": alt, "runs": [as_record(o) for o in outcomes]}, indent=1)
+    write_atomically(numbers, lambda f: f.write(content.encode()))
+    plots.save(figure, picture)
+    return picture, numbers

@@ -1,0 +1,244 @@
+"""Studies: many runs behind one question, fixed before the first of them starts, and kept in one small file.
+
+A `Study` says which rows (a name and a config each) are trained in which settings, with which seeds, and which differences
+decide. `carry_out` trains what its file does not hold yet, on every core, and saves after each run; `load` reads a file back.
+The statistics are in `stats`.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+from ..errors import InputError, check_file
+from ..runs.compare import Outcome, run_all
+from ..runs.config import TrainConfig
+from ..runs.device import pick_device
+from ..runs.run import environment
+from ..system import write_atomically
+from .report import early_and_late, layer_benefits
+
+FORMAT, VERSION = "layermatch_lite study", 1
+LATE = ("pseudo_label_accuracy", "mask_rate", "confident_half_accuracy")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is trained and compared, decided beforehand.
+
+    plan: {setting: {row: config}}; every row runs once per seed (the configs' own seed does not count).
+    families: {question: [(setting, row, other row), ...]}: differences of paired seeds that answer one question together, and
+    are corrected for their number together.
+    """
+
+    name: str
+    question: str
+    seeds: tuple[int, ...]
+    plan: dict[str, dict[str, TrainConfig]]
+    families: dict[str, list[tuple[str, str, str]]]
+
+    def __post_init__(self):
+        if not self.seeds or not any(self.plan.values()):
+            raise InputError(f"the study {self.name!r} has no seeds or no rows; give at least one of each.")
+        for question, family in self.families.items():
+            for setting, *rows in family:
+                for row in rows:
+                    if row not in self.plan.get(setting, {}):
+                        raise InputError(
+                            f"{question!r} compares {row!r} in {setting!r}, which the plan does not train."
+                        )
+
+    def jobs(self) -> list[tuple[str, str, TrainConfig]]:
+        """(setting, row, config) of every run, all of one seed before the next: a stopped study has whole seeds."""
+        return [
+            (setting, row, replace(config, seed=seed))
+            for seed in self.seeds
+            for setting, rows in self.plan.items()
+            for row, config in rows.items()
+        ]
+
+    def described(self) -> dict:
+        """The plan as plain JSON data: the package's defaults, and of each config what differs from them."""
+        defaults = asdict(TrainConfig())
+        del defaults["seed"]
+        short = lambda config: {k: v for k, v in asdict(config).items() if k != "seed" and v != defaults[k]}
+        return {
+            "name": self.name,
+            "question": self.question,
+            "seeds": list(self.seeds),
+            "defaults": defaults,
+            "plan": {setting: {row: short(c) for row, c in rows.items()} for setting, rows in self.plan.items()},
+            "families": {question: [list(c) for c in family] for question, family in self.families.items()},
+        }
+
+
+def carry_out(
+    study: Study,
+    path: str | PathLike,
+    *,
+    others: Sequence[str | PathLike] = (),
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict:
+    """Train what is missing from the study's file and return its content.
+
+    others: files of studies whose runs are taken over where config, seed, versions and device are the same: the same run
+    would come out.
+    Stopped half way (Ctrl-C, a crash), the file keeps every finished run, and the next call goes on with the others.
+
+    Raises:
+        InputError: where the file holds another study, another plan, or comes from another version.
+    """
+    path = Path(path)
+    content = {"format": FORMAT, "version": VERSION, **study.described(), "environment": {}, "runs": []}
+    jobs = study.jobs()
+    device = pick_device(jobs[0][2].device)
+    here = environment(device) | {"threads": 1}
+    workers = workers or (1 if device.type == "cuda" else None)
+    if path.exists():
+        found = load(path)
+        if differs := _difference(found, content):
+            raise InputError(f"{path} holds a study with {differs}; move it away, or give another place (--out).")
+        if found["environment"] and (differs := _elsewhere(found["environment"], here)):
+            warnings.warn(f"{path} was begun with {differs}: runs may differ in their last bits, or in more", stacklevel=2)
+        content = found
+    content["environment"] = content["environment"] or here
+
+    def keep() -> None:
+        write_atomically(path, lambda f: f.write(as_json(content)))
+
+    done = {(r["setting"], r["row"], r["seed"]) for r in content["runs"]}
+    missing = [job for job in jobs if (job[0], job[1], job[2].seed) not in done]
+    known = _known_runs(others, content["environment"])
+    for setting, row, config in list(missing):
+        if (key := _key(config)) in known:
+            content["runs"].append({"setting": setting, "row": row, "seed": config.seed} | known[key])
+            missing.remove((setting, row, config))
+    configs = {_key(config): config for _, _, config in missing}
+    places: dict[str, list[tuple[str, str]]] = {}  # rows of several settings may be one and the same run
+    for setting, row, config in missing:
+        places.setdefault(_key(config), []).append((setting, row))
+
+    def record(_: int, outcome: Outcome) -> None:
+        for setting, row in places[_key(outcome.config)]:
+            content["runs"].append({"setting": setting, "row": row, "seed": outcome.config.seed} | summary(outcome))
+        keep()
+
+    if missing:
+        run_all(list(configs.values()), workers=workers, progress=progress, title=study.name, each=record)
+    order = {(setting, row, config.seed): n for n, (setting, row, config) in enumerate(jobs)}
+    content["runs"].sort(key=lambda r: order[r["setting"], r["row"], r["seed"]])
+    keep()
+    return content
+
+
+def summary(outcome: Outcome) -> dict:
+    """What a study keeps of a run: final and median accuracy (EMA model, test), and means over the last quarter of the run."""
+    kept = {
+        "accuracy": outcome.accuracy,
+        "median_of_last_20": outcome.median_accuracy,
+        **{key: outcome.late(key) for key in LATE},
+        "seconds": outcome.seconds,
+    }
+    benefits = layer_benefits([outcome])
+    if len(benefits):
+        late = early_and_late(benefits).query("phase == 'late'")
+        kept["late_benefit"] = {
+            r["layer"]: {q: r[q] for q in ("benefit", "alignment")} for r in late.to_dict("records")
+        }
+    return kept
+
+
+def load(path: str | PathLike) -> dict:
+    """Read a study's file: name, question, seeds, plan, families, environment, and runs (one record each).
+
+    Raises InputError for anything else, and for a file of another version.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; give the file of a recorded study.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a study ({error}); give a file written by a study.") from error
+    check_file(path, content, FORMAT, VERSION, anew="carry out the study")
+    needed = {
+        "name": str,
+        "question": str,
+        "seeds": list,
+        "defaults": dict,
+        "plan": dict,
+        "families": dict,
+        "environment": dict,
+        "runs": list,
+    }
+    for key, kind in needed.items():
+        if not isinstance(content.get(key), kind):
+            raise InputError(
+                f"{path} has no {key!r}; the file is incomplete, use another copy or carry out the study anew."
+            )
+    for n, r in enumerate(content["runs"]):
+        for key in ("setting", "row", "seed", "accuracy", "median_of_last_20"):
+            if not isinstance(r, dict) or key not in r:
+                raise InputError(f"{path}: run {n} has no {key!r}; use another copy or carry out the study anew.")
+    return content
+
+
+def as_json(content: dict) -> bytes:
+    """One line per run, so that changes can be read; floats to six digits."""
+    runs = [json.dumps(_rounded(r), ensure_ascii=False, allow_nan=False) for r in content["runs"]]
+    rest = {k: v for k, v in content.items() if k != "runs"}
+    head = json.dumps(rest, indent=1, ensure_ascii=False, allow_nan=False)
+    return (head[: head.rindex("}")].rstrip() + ',\n "runs": [\n' + ",\n".join(runs) + "\n]}\n").encode()
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _key(config: TrainConfig) -> str:
+    return json.dumps(asdict(config), sort_keys=True)
+
+
+def _elsewhere(theirs: dict, ours: dict) -> str:
+    """What makes the same run come out differently, in words: versions, device, threads. Empty where nothing does."""
+    keys = ("torch", "layermatch_lite", "device", "device_name", "threads")
+    return ", ".join(f"{key} {theirs.get(key)}, not {ours[key]}" for key in keys if theirs.get(key) != ours[key])
+
+
+def _known_runs(paths: Sequence[str | PathLike], here: dict) -> dict[str, dict]:
+    """{config: run} of other studies' files, where they were made as here."""
+    known = {}
+    for path in paths:
+        if not Path(path).exists():
+            continue
+        other = load(path)
+        if _elsewhere(other["environment"], here):
+            continue
+        for r in other["runs"]:
+            config = TrainConfig(**other["defaults"] | other["plan"][r["setting"]][r["row"]], seed=r["seed"])
+            known[_key(config)] = {k: v for k, v in r.items() if k not in ("setting", "row", "seed")}
+    return known
+
+
+def _difference(found: dict, wanted: dict) -> str:
+    """How a file's plan differs from the one at hand, in words; empty where it does not."""
+    for key in ("name", "seeds"):
+        if found[key] != wanted[key]:
+            return f"{key} {found[key]!r}, not {wanted[key]!r}"
+    for setting in dict.fromkeys([*found["plan"], *wanted["plan"]]):
+        theirs, ours = found["plan"].get(setting, {}), wanted["plan"].get(setting, {})
+        for row in dict.fromkeys([*theirs, *ours]):
+            if row not in theirs or row not in ours:
+                return f"{'another' if row in theirs else 'no'} row {row!r} in {setting!r}"
+            a, b = ({**content["defaults"], **content["plan"][setting][row]} for content in (found, wanted))
+            for name in b:
+                a.setdefault(name, wanted["defaults"][name])  # a setting that came later
+                if a[name] != b[name]:
+                    return f"{name}={a[name]!r} in {setting!r}, {row!r}, not {b[name]!r}"
+    return "" if found["families"] == wanted["families"] else "other comparisons"
