@@ -27,7 +27,7 @@ from studies import SCARCE, STUDIES
 from times import total
 
 from layermatch_lite import TrainConfig, train_steps
-from layermatch_lite.runs.training import data_of
+from layermatch_lite.runs.train import data_of
 from layermatch_lite.studies import stats
 from layermatch_lite.studies.report import frame, late
 from layermatch_lite.studies.stats import Comparison, verdict

@@ -18,16 +18,16 @@ from pathlib import Path
 import torch
 
 from layermatch_lite import TrainConfig
-from layermatch_lite.core.probe import benefit_under_noise
 from layermatch_lite.core.seeding import generator
 from layermatch_lite.data.augment import Views
+from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
 from layermatch_lite.figures.clustering import cluster_quality, distance_to_center, drift
 from layermatch_lite.runs.compare import Outcome, run_all
 from layermatch_lite.runs.run import environment
-from layermatch_lite.runs.training import labelled_batch, unlabelled_batch
 from layermatch_lite.studies.report import columns, frame, late
 from layermatch_lite.studies.stats import effect
 from layermatch_lite.system import write_atomically
+from layermatch_lite.variants.known_errors import benefit_under_noise
 from layermatch_lite.variants.noise import KINDS
 
 RESULTS = Path(__file__).parent / "results" / "evidence.json"

@@ -56,7 +56,7 @@ def val_accuracy(outcome) -> float:
 
 def candidate_scores(setting: str, candidate: str) -> dict:
     """Validation accuracy seed by seed of the supervised and the FixMatch run."""
-    base = TrainConfig(**SETTINGS[setting] | CANDIDATES[candidate], device="cpu", log_every=150)
+    base = TrainConfig.from_dict(SETTINGS[setting] | CANDIDATES[candidate] | dict(device="cpu", log_every=150))
     outcomes = run_all(paired(base, ("supervised", "fixmatch"), SEEDS), title=f"{setting}, {candidate}")
     scores = {m: [val_accuracy(o) for o in outcomes if o.config.method == m] for m in ("supervised", "fixmatch")}
     return {"setting": setting, "candidate": candidate, **scores}

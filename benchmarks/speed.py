@@ -25,7 +25,7 @@ import torch
 from layermatch_lite import TrainConfig, train_steps
 from layermatch_lite.data.augment import GRAY_FILL, Views
 from layermatch_lite.data.sets import load_data, split
-from layermatch_lite.runs.training import measure_layer_benefit
+from layermatch_lite.runs.evaluate import measure_layer_benefit
 from layermatch_lite.system import usable_cores, write_atomically
 
 

@@ -1,25 +1,29 @@
 """layermatch_lite: LayerMatch (arXiv 2406.14207), small enough to read. An unofficial implementation."""
 
-__version__ = "0.2.0"
-
 try:
     import numpy  # noqa: F401
     import torch  # noqa: F401
 except ImportError as error:
     raise ImportError("layermatch_lite needs torch and numpy: python -m pip install -c constraints.txt -e .") from error
 
-from .core.losses import FreeMatch, PseudoLabelLoss, fairness_loss, fixmatch_loss, pseudo_label_loss
+from .core.centers import AvgClustering
+from .core.losses import PseudoLabelLoss, fixmatch_loss, pseudo_label_loss
 from .core.probe import layer_benefit
-from .core.strategies import AvgClustering, gate
 from .data.sets import SSLData, load_data, split
 from .errors import InputError
 from .models import MLP, SmallCNN, SmallCNN1d, WideResNet
 from .runs.config import METHODS, PRESETS, TrainConfig
+from .runs.evaluate import NonFiniteLoss
 from .runs.recording import Recording, load_recorded, record
 from .runs.run import Run
-from .runs.training import NonFiniteLoss, train, train_steps
+from .runs.train import train, train_steps
+from .system import __version__
+from .variants.freematch import FreeMatch
+from .variants.gate import gate
+from .variants.settings import Variant
 
 __all__ = [
+    "__version__",
     "METHODS",
     "PRESETS",
     "TrainConfig",
@@ -29,7 +33,7 @@ __all__ = [
     "InputError",
     "PseudoLabelLoss",
     "FreeMatch",
-    "fairness_loss",
+    "Variant",
     "fixmatch_loss",
     "pseudo_label_loss",
     "MLP",

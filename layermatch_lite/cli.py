@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
 from .errors import InputError
-from .runs.config import PRESETS, TrainConfig
+from .runs.config import PRESETS, RECIPE_OF, RECIPES, TrainConfig
+from .runs.device import pick_device
+from .variants.settings import Variant
 
 STORY = """\
 LayerMatch (arXiv 2406.14207) in a package small enough to read; unofficial.
@@ -34,7 +36,7 @@ harm), and writes both as a figure. On the default data it takes about a minute 
 
 TRAIN = """\
 Train one model and save the run: settings, history and weights, in one file. Ctrl-C stops cleanly, and
-`--resume PATH` goes on to exactly the result that an uninterrupted run would have had.
+`--resume PATH` continues to exactly the result that an uninterrupted run would have had.
 
   layermatch-lite train --method fixmatch --num-labels 40
   layermatch-lite train --preset paper --seed 1
@@ -44,8 +46,8 @@ Train one model and save the run: settings, history and weights, in one file. Ct
 
 The last line shares each batch between two GPUs and gives the run of one, but for rounding (on CPUs, BatchNorm differs, too).
 
-Defaults were chosen on validation data for MNIST-1D; digits has a recipe of its own (--lr 0.1 --strong-labelled 0.5, and for
-FreeMatch --threshold-momentum 0.9 --fairness 0.001), which is used unless you say otherwise.
+Settings you leave out come from the recipe of the data set, which was chosen on validation samples; the first line of the
+output says which recipe that is. On a GPU, CIFAR-10 and folders start from the preset classroom_gpu_short.
 Losses: L_s is the cross-entropy on labelled samples, L_u that on pseudo-labels over tau; L = L_s + lambda_u L_u.
 """
 
@@ -93,8 +95,9 @@ def parser() -> argparse.ArgumentParser:
     train = command("train", run_train, "train one model, save or resume it", TRAIN)
     train.add_argument("--preset", help=f"settings to start from: {', '.join(PRESETS)} (default: demo_cpu)")
     train.add_argument("--out", type=Path, help="new file for the run (default: runs/<data>-<method>-...pt)")
-    train.add_argument("--resume", type=Path, metavar="PATH", help="go on with a saved run")
+    train.add_argument("--resume", type=Path, metavar="PATH", help="continue a saved run")
     add_settings(train.add_argument_group("settings"), [f.name for f in fields(TrainConfig)])
+    add_settings(train.add_argument_group("settings for study"), [f.name for f in fields(Variant)], Variant)
 
     predictions = command(
         "predictions",
@@ -110,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = command(
         "doctor",
         run_doctor,
-        "what is installed, what is missing, how to mend it",
+        "what is installed, what is missing, how to fix it",
         "Print versions, device, widgets and data found, and a one-line fix for whatever is missing.",
     )
     doctor.add_argument(
@@ -119,11 +122,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def add_settings(group, names) -> None:
-    """One option per setting of TrainConfig; only those given appear in the parsed arguments."""
-    types = get_type_hints(TrainConfig)
-    for f in fields(TrainConfig):
-        if f.name not in names:
+def add_settings(group, names, of=TrainConfig) -> None:
+    """One option per setting of TrainConfig or Variant; only those given appear in the parsed arguments."""
+    types = get_type_hints(of)
+    for f in fields(of):
+        if f.name not in names or "help" not in f.metadata:
             continue
         help_text = f.metadata["help"] + ("" if f.default is None else f" (default: {f.default})")
         option = {"default": argparse.SUPPRESS, "help": help_text}
@@ -145,7 +148,26 @@ def reader(name: str, kind):
 
 
 def given_settings(args: argparse.Namespace) -> dict:
-    return {f.name: getattr(args, f.name) for f in fields(TrainConfig) if hasattr(args, f.name)}
+    names = [f.name for f in (*fields(TrainConfig), *fields(Variant))]
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}
+
+
+def preset_for(dataset: str, device: str) -> str:
+    """The preset to start from where none is named."""
+    if dataset in RECIPE_OF:
+        return "demo_cpu"
+    if pick_device(device).type == "cuda":
+        return "classroom_gpu_short"
+    return "cifar_cpu" if dataset == "cifar10" else "demo_cpu"
+
+
+def started_from(config: TrainConfig, preset: str) -> str:
+    """Where the settings that were not given come from, in words."""
+    if preset != "demo_cpu":
+        return f"settings: preset {preset}"
+    borrowed = "" if config.recipe == config.dataset else f", which {config.dataset} borrows"
+    recipe = ", ".join(f"{k} {getattr(config, k):g}" for k in RECIPES[config.recipe] if hasattr(config, k))
+    return f"settings: recipe for {config.recipe}{borrowed} ({recipe})"
 
 
 def run_demo(args: argparse.Namespace) -> int:
@@ -186,19 +208,25 @@ def train_here(args: argparse.Namespace) -> int:
     """`train`, on this process and those that torchrun started beside it; one of them reports."""
     from .runs.parallel import rank, world_size
     from .runs.run import Run
-    from .runs.training import train
+    from .runs.train import train
 
     settings = given_settings(args)
     if args.resume:
         if args.out or args.preset:
-            raise InputError("--resume goes on in the same file with its own settings; leave out --out and --preset.")
-        config = replace(Run.load(args.resume).config, **settings)
+            raise InputError("--resume continues in the same file with its own settings; leave out --out and --preset.")
+        config = Run.load(args.resume).config.changed(**settings)
         path = args.resume
         run = train(config, resume=path, progress=True)
     else:
-        if not args.preset:
-            settings = {"device": "auto"} | settings  # the preset's recipes, but on the fastest device there is
-        config = TrainConfig.preset(args.preset or "demo_cpu", **settings)
+        preset = args.preset
+        if not preset:
+            settings = {"dataset": "mnist1d", "device": "auto"} | settings
+            preset = preset_for(settings["dataset"], settings["device"])
+            if preset == "classroom_gpu_short" and settings["dataset"] != "cifar10":
+                settings = {"num_labels": 20} | settings  # a folder has its own number of classes
+        config = TrainConfig.preset(preset, **settings)
+        if rank() == 0:
+            print(started_from(config, preset), flush=True)
         path = (
             args.out
             or Path("runs")
@@ -209,7 +237,7 @@ def train_here(args: argparse.Namespace) -> int:
         return 0 if run.finished else 130
     if not run.finished:
         command = "layermatch-lite" if world_size() == 1 else f"torchrun --nproc_per_node={world_size()} -m layermatch_lite"
-        print(f"stopped at step {run.step} of {config.steps}; go on with: {command} train --resume {path}")
+        print(f"stopped at step {run.step} of {config.steps}; continue with: {command} train --resume {path}")
         return 130
     last = run.history[-1]
     print(

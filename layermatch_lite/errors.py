@@ -1,9 +1,13 @@
-"""The one error for input that the user can mend, and the two checks that raise most of it."""
+"""The one error for input that the user can correct, and the checks that raise most of it."""
 
 from __future__ import annotations
 
 import difflib
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class InputError(ValueError):
@@ -45,10 +49,10 @@ def check_range(
     raise InputError(f"{name}={value!r} is not allowed; give {kind} {interval}.")
 
 
-def check_file(path: object, content: object, form: str, version: int, *, anew: str) -> None:
+def check_file(path: object, content: object, form: str, version: int, *, again: str) -> None:
     """Raise InputError unless `content`, read from `path`, is of this form ("layermatch_lite run") and version.
 
-    anew: what to do for a new one.
+    again: what to do for a new one, such as "train".
     """
     if not isinstance(content, dict) or content.get("format") != form:
         package, kind = form.split()
@@ -56,5 +60,47 @@ def check_file(path: object, content: object, form: str, version: int, *, anew: 
     if content.get("version") != version:
         raise InputError(
             f"{path} has format version {content.get('version')!r}, this package reads {version}; use the package version that "
-            f"wrote it, or {anew} anew."
+            f"wrote it, or {again} again."
         )
+
+
+def check_threshold(threshold: object, num_classes: int | None = None) -> None:
+    """Raise InputError unless tau is a number in [0, 1], or a tensor with one for each class."""
+    shape = getattr(threshold, "shape", None)
+    if shape is None:
+        check_range("threshold", threshold, 0, 1)
+    elif num_classes is not None and tuple(shape) != (num_classes,):
+        raise InputError(
+            f"threshold has shape {tuple(shape)}; give one number, or a vector with one for each of the {num_classes} classes."
+        )
+
+
+def check_batches(x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor) -> None:
+    """Raise InputError unless labelled views x have labels y, and weak and strong views one true label a sample."""
+    if not len(y) or y.shape != x.shape[:1]:
+        raise InputError(
+            f"x has {len(x)} labelled samples and y is {tuple(y.shape)}; give one label per sample, at least one."
+        )
+    n = weak.shape[:1]
+    if not len(weak) or strong.shape[:1] != n or y_true.shape != n:
+        raise InputError(
+            f"weak, strong and y_true have {len(weak)}, {len(strong)} and {tuple(y_true.shape)} entries; give both views and the "
+            "true label of the same samples, at least one."
+        )
+
+
+def check_output(output: Tensor, y: Tensor, y_true: Tensor) -> None:
+    """Raise InputError unless a model's output (N, C) is finite and has a column for each label."""
+    C = output.shape[1]
+    if C < 2:
+        raise InputError("the model has one output; a classifier needs one for each of at least two classes.")
+    if bad := int((~output.isfinite()).any(dim=1).sum()):
+        raise InputError(
+            f"{bad} of {len(output)} outputs are NaN or infinite; look for such values in the views or the weights."
+        )
+    for name, labels in (("y", y), ("y_true", y_true)):
+        if labels.is_floating_point() or int(labels.min()) < 0 or int(labels.max()) >= C:
+            raise InputError(
+                f"{name} holds labels from {labels.min()} to {labels.max()}; give whole numbers from 0 to {C - 1}, as many as "
+                "the model has outputs."
+            )

@@ -10,6 +10,8 @@ The top-level children are the layers that tables and figures name: conv1, conv2
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -169,7 +171,7 @@ class WideResNet(Classifier):
 
 
 def init_weights(model: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draw every weight anew: He normal for convolutions and hidden layers, Xavier normal for the classifier.
+    """Draw every weight: He normal for convolutions and hidden layers, Xavier normal for the classifier.
 
     Without a generator the draw comes from torch's global one, as PyTorch's own layers do.
     """
@@ -238,3 +240,126 @@ def build_model(
             model = make(channels, num_classes=num_classes, bn_momentum=bn_momentum)
     init_weights(model, generator)
     return model
+
+
+# --- the layers of any network ----------------------------------------------------------------------------------------
+
+
+def last_layer(model: nn.Module, batch: Tensor) -> tuple[Tensor, nn.Linear]:
+    """Run the model: its logits (N, C), and the linear layer they come from.
+
+    Raises InputError where the output does not come straight out of an `nn.Linear`.
+    """
+    seen = {}
+
+    def remember(module: nn.Linear, inputs: tuple, output: Tensor) -> None:
+        seen.update(layer=module, output=output)
+
+    hooks = [m.register_forward_hook(remember) for m in model.modules() if isinstance(m, nn.Linear)]
+    try:
+        output = model(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(output, Tensor) or seen.get("output") is not output or output.dim() != 2:
+        raise InputError(
+            f"{type(model).__name__} has no linear last layer: its output must be the (N, C) output of an nn.Linear. Return the "
+            "logits themselves, without a softmax after them; a 1x1 convolution can be written as an nn.Linear."
+        )
+    return output, seen["layer"]
+
+
+def layers(model: nn.Module, classifier: nn.Linear) -> dict[str, list[nn.Parameter]]:
+    """{name: trainable parameters} of every layer, named as one would say it: "conv 1", "block 2", "classifier" (the last).
+
+    A layer is a top-level child, with a normalisation that follows it; a lone wrapper around all of them is opened, and so is
+    what contains the classifier. Frozen layers are left out.
+
+    Raises InputError where nothing is trainable.
+    """
+    parts = list(_parts(model, classifier))
+    while len(parts) == 1 and isinstance(parts[0][1], nn.Module):
+        inner = list(_parts(parts[0][1], classifier))
+        if not inner or (len(inner) > 1 and all(_is_norm(part) for _, part in inner[1:])):
+            break  # one layer, perhaps with its normalisation: there is nothing more to tell apart
+        if all(isinstance(part, nn.Parameter) for _, part in inner):
+            break
+        parts = inner
+    named: dict[str, list[nn.Parameter]] = {}
+    taken, counts = {id(p) for p in classifier.parameters()}, {}
+    for path, part in parts:
+        own = [part] if isinstance(part, nn.Parameter) else list(part.parameters())
+        own = [p for p in own if p.requires_grad and id(p) not in taken]
+        taken.update(map(id, own))
+        if _is_norm(part) and named:
+            named[list(named)[-1]] += own
+            continue
+        name = _spoken(path, part, counts)
+        named[f"{name} ({path})" if name in named or name == "classifier" else name] = own
+    # Dropped only now, so that names do not depend on what is frozen.
+    named = {name: own for name, own in named.items() if own}
+    if last := [p for p in classifier.parameters() if p.requires_grad]:
+        named["classifier"] = last
+    if not named:
+        raise InputError(
+            f"{type(model).__name__} has no trainable parameter; unfreeze a layer with .requires_grad_(True)."
+        )
+    return named
+
+
+def _parts(module: nn.Module, classifier: nn.Linear, path: str = "") -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
+    """(path, child) of everything inside `module` that holds parameters, opening what contains the classifier."""
+    yield from ((path + name, p) for name, p in module.named_parameters(recurse=False))
+    for name, child in module.named_children():
+        if child is classifier or not any(True for _ in child.parameters()):
+            continue
+        if any(m is classifier for m in child.modules()):
+            yield from _parts(child, classifier, f"{path}{name}.")
+        else:
+            yield path + name, child
+
+
+def _is_norm(part: object) -> bool:
+    return isinstance(part, nn.Module) and "Norm" in type(part).__name__ and not any(True for _ in part.children())
+
+
+def _spoken(path: str, part: object, counts: dict[str, int]) -> str:
+    """ "conv1" -> "conv 1"; a numbered child is called by its type and counted: "conv 1", "linear 2"."""
+    name = path.split(".")[-1]
+    if not name.isdigit():
+        return re.sub(r"(?<=[A-Za-z])_?(?=\d)", " ", name)
+    kind = re.sub(r"\d+d$", "", type(part).__name__).lower()
+    counts[kind] = counts.get(kind, 0) + 1
+    return f"{kind} {counts[kind]}"
+
+
+# --- a look at a network leaves it as it was ---------------------------------------------------------------------------
+
+
+@contextmanager
+def in_train_mode(model: nn.Module) -> Iterator[None]:
+    """Inside, BN uses the statistics of the batch, as in training; afterwards modes and buffers are as they were."""
+    buffers = [(m, k, b, b.clone()) for m in model.modules() for k, b in m._buffers.items() if b is not None]
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        with torch.no_grad():
+            for module, name, buffer, saved in buffers:
+                buffer.copy_(saved)
+                module._buffers[name] = buffer  # a forward may have put another tensor in its place
+
+
+def own_randomness(model: nn.Module, device: torch.device):
+    """Whatever the model draws inside (dropout does) leaves no trace in the global random states of the CPU and of this device.
+
+    The package's own models draw nothing; for them the global state is left alone, since another thread may be using it.
+    """
+    if isinstance(model, Classifier):
+        return nullcontext()
+    return torch.random.fork_rng(
+        [] if device.type == "cpu" else [device], device_type=device.type if device.type != "cpu" else "cuda"
+    )

@@ -6,9 +6,10 @@ import claims
 import pytest
 from claims import CLAIMS, README, found_in_notebooks, prose, rows, stale
 
+from layermatch_lite.core import methods
 from layermatch_lite.course import claim
-from layermatch_lite.runs import training
 from layermatch_lite.studies import stats
+from layermatch_lite.variants import gate as gates
 
 WORDS = re.compile(
     r"\b(beats?|wins|ahead|behind|lower|higher|largest|smallest|decided|undecided|steadier|differ|harms?|costs?|pays?|gain\w*"
@@ -76,17 +77,16 @@ BROKEN = [("block for off", "layermatch"), ("mean over the mask", "fixmatch"), (
 @pytest.mark.parametrize("broken, hit", BROKEN)
 def test_breaking_a_method_takes_the_evidence_from_its_claims(monkeypatch, broken, hit):
     if broken == "no gate":
-        monkeypatch.setattr(training, "gate", lambda g_u, g_s: g_u)
+        monkeypatch.setattr(gates, "gate", lambda g_u, g_s: g_u)
     else:
-        whole = training.pseudo_label_loss
+        whole = methods.unlabelled_loss
 
-        def off(*a, **settings):
+        def off(z_strong, classifier, q, **settings):
             if broken == "block for off":
-                return whole(*a, **settings | {"grad_relu": "off"})
-            out = whole(*a, **settings)
-            return out._replace(loss=out.loss / out.mask.float().mean().clamp(min=0.01))
+                return whole(z_strong, classifier, q, **settings | {"grad_relu": "off"})
+            return whole(z_strong, classifier, q, **settings) / q.mask.float().mean().clamp(min=0.01)
 
-        monkeypatch.setattr(training, "pseudo_label_loss", off)
+        monkeypatch.setattr(methods, "unlabelled_loss", off)
     lost = stale(only=MAIN_ROWS.__contains__)
     assert ("two_by_two", "digits, 10 labels", hit) in lost
     assert ("two_by_two", "digits, 10 labels", "supervised") not in lost

@@ -96,7 +96,7 @@ def test_train_saves_resumes_and_never_overwrites(tmp_path, capsys, monkeypatch)
     )
     path = tmp_path / "runs" / "blobs-fixmatch-8-labels-seed-2.pt"
     c = Run.load(path).config
-    assert (c.method, c.threshold, c.lr, c.seed, c.steps, c.avg_clustering) == ("fixmatch", 0.4, 0.01, 2, 8, False)
+    assert (c.method, c.threshold, c.lr, c.seed, c.steps, c.variant.avg_clustering) == ("fixmatch", 0.4, 0.01, 2, 8, False)
     assert "test accuracy" in capsys.readouterr().out
     assert run("train", "--resume", str(path)) == 0
     before = path.read_bytes()

@@ -17,12 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from layermatch_lite import TrainConfig, load_data, train, train_steps
 from layermatch_lite.cli import main as cli
+from layermatch_lite.core import methods
 from layermatch_lite.data import augment
 from layermatch_lite.data.sets import split
 from layermatch_lite.errors import InputError
 from layermatch_lite.models import WideResNet, build_model
-from layermatch_lite.runs import device, training
+from layermatch_lite.runs import device, engine
 from layermatch_lite.runs import run as run_module
+from layermatch_lite.runs import train as train_module
 from layermatch_lite.runs.run import Run
 
 SMALL = TrainConfig(num_labels=10, batch_size=4, mu=2, steps=12, log_every=4, threshold=0.5, device="cpu")
@@ -71,9 +73,9 @@ def fake_cuda(monkeypatch):
     for name in ("build_model", "FreeMatch"):
         monkeypatch.setattr(run_module, name, on_cuda(getattr(run_module, name)))
     monkeypatch.setattr(run_module, "generator", lambda *_: CudaGenerator())
-    monkeypatch.setattr(training, "pick_device", lambda _: torch.device("cuda"))
-    monkeypatch.setattr(training, "side_stream", SameStream)
-    monkeypatch.setattr(training, "free_memory", lambda _: 10**9)
+    monkeypatch.setattr(train_module, "pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(engine, "side_stream", SameStream)
+    monkeypatch.setattr(train_module, "free_memory", lambda _: 10**9)
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _=None: "a GPU that is none")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
@@ -102,7 +104,7 @@ KEPT = []  # torch 2.15 crashes in the next test where a model of fake tensors h
 
 def three_steps(data, **settings):
     small = dict(dataset="images", num_labels=8, batch_size=4, mu=2, steps=100, log_every=100, threshold=0.5)
-    steps = train_steps(TrainConfig(**small | settings), data)
+    steps = train_steps(TrainConfig.from_dict(small | settings), data)
     run = next(steps)
     for p in run.model.parameters():
         p.grad = torch.zeros_like(p)
@@ -153,21 +155,21 @@ def test_a_counter_that_goes_to_the_gpu_is_noticed(fake_cuda, monkeypatch):
 
 
 def test_a_step_that_would_wait_is_noticed(fake_cuda, monkeypatch):
-    monkeypatch.setattr(training, "operate", partial(augment.operate, everywhere=False))
+    monkeypatch.setattr(engine, "operate", partial(augment.operate, everywhere=False))
     with pytest.raises(torch._subclasses.fake_tensor.DynamicOutputShapeException):
         three_steps(fake_cuda, method="fixmatch")
 
 
 def test_features_are_bf16_on_a_gpu_and_losses_are_not(fake_cuda, monkeypatch):
     seen = {}
-    real = training.pseudo_label_loss
+    real = methods.unlabelled_loss
 
-    def spy(z_weak, z_strong, *args, **kw):
-        out = real(z_weak, z_strong, *args, **kw)
-        seen.update(z=z_strong.dtype, loss=out.loss.dtype, confidence=out.confidence.dtype)
-        return out
+    def spy(z_strong, classifier, q, **kw):
+        loss = real(z_strong, classifier, q, **kw)
+        seen.update(z=z_strong.dtype, loss=loss.dtype, confidence=q.confidence.dtype)
+        return loss
 
-    monkeypatch.setattr(training, "pseudo_label_loss", spy)
+    monkeypatch.setattr(methods, "unlabelled_loss", spy)
     three_steps(fake_cuda, method="layermatch")
     assert seen == {"z": torch.bfloat16, "loss": torch.float32, "confidence": torch.float32}
 
@@ -214,7 +216,7 @@ def test_drawing_ahead_changes_nothing(monkeypatch, tmp_path):
     config = replace(SMALL, dataset="digits", probe_every=6)
     plain = train(config, data)
     sides = []
-    monkeypatch.setattr(training, "side_stream", lambda _: sides.append(SameStream()) or sides[-1])
+    monkeypatch.setattr(engine, "side_stream", lambda _: sides.append(SameStream()) or sides[-1])
     path = tmp_path / "run.pt"
     for run in train_steps(config, data):
         if run.step == 8:
@@ -245,7 +247,7 @@ def test_a_pass_of_their_own_gives_weak_views_their_own_statistics():
     for loop in steps:
         run = next(loop)
         run.model.conv1.register_forward_hook(lambda m, x, y: seen.append((len(x[0]), torch.is_grad_enabled())))
-        with patch.object(training, "evaluate", lambda *_: {"accuracy": 0.0}):
+        with patch.object(train_module, "evaluate", lambda *_: {"accuracy": 0.0}):
             next(loop)
         seen.append(int(run.model.conv1[1].num_batches_tracked))
     assert seen == [(4 + 8 + 8, True), 1, (8, False), (4 + 8, True), 2]
@@ -273,7 +275,7 @@ def test_the_presets_say_what_departs_from_the_protocol():
 )
 def test_settings_that_cannot_be(settings, named):
     with pytest.raises(InputError, match=named):
-        next(train_steps(replace(SMALL, **settings)))
+        next(train_steps(SMALL.changed(**settings)))
 
 
 def test_compiling_that_fails_is_said_once_and_training_goes_on(monkeypatch):
@@ -342,10 +344,10 @@ def test_out_of_memory_names_what_would_fit(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     config = replace(SMALL, dataset="images", num_labels=8, model="wrn-10-2", batch_size=8, mu=3, method="fixmatch")
-    monkeypatch.setattr(training, "pseudo_label_loss", full)
+    monkeypatch.setattr(methods, "unlabelled_loss", full)
     with pytest.raises(torch.OutOfMemoryError):  # on a CPU it is torch's own matter
         list(train_steps(config, images()))
-    monkeypatch.setattr(training, "free_memory", lambda _: 90 * 10**6)
+    monkeypatch.setattr(train_module, "free_memory", lambda _: 90 * 10**6)
     with pytest.raises(InputError, match=r"out of GPU memory.*batch_size=8, mu=3 through wrn-10-2.*0.09 GB were free") as told:
         list(train_steps(config, images()))
     each = device.activation_bytes(WideResNet(10, 2), torch.zeros(2, 3, 32, 32))
@@ -393,7 +395,7 @@ def test_a_disk_that_fills_up_does_not_end_a_run(monkeypatch, tmp_path, capsys):
         run = train(SMALL, save=path)
     lines = [str(w.message) for w in told]
     assert run.finished and run.saved == 4 and [line.split(":")[0] for line in lines] == ["step 8", "step 12"]
-    assert "No space left" in lines[0] and "holds step 4" in lines[0] and "goes on" in lines[0] and "nothing more" in lines[1]
+    assert "No space left" in lines[0] and "holds step 4" in lines[0] and "nothing more" in lines[1]
     assert Run.load(path).step == 4 and list(tmp_path.iterdir()) == [path], "the old record whole, nothing lying about"
     monkeypatch.undo()
     assert train(resume=path).history == run.history, "and it can be gone on with when there is space again"

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from layermatch_lite import AvgClustering, InputError, fixmatch_loss, pseudo_label_loss
 from layermatch_lite.core import theory
 from layermatch_lite.core.losses import pseudo_label
-from layermatch_lite.core.probe import benefit_under_noise
 from layermatch_lite.course import check, exercises, hint
 from layermatch_lite.course.tasks import TASKS
+from layermatch_lite.variants.known_errors import benefit_under_noise
 
 ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("make", ROOT / "solutions" / "make.py")

@@ -13,12 +13,14 @@ from layermatch_lite import (
     InputError,
     Run,
     TrainConfig,
-    fairness_loss,
     fixmatch_loss,
     pseudo_label_loss,
     train,
+    train_steps,
 )
-from layermatch_lite.core.losses import linear, masked_cross_entropy
+from layermatch_lite.core.losses import linear, masked_cross_entropy, pseudo_label, unlabelled_loss
+from layermatch_lite.variants.freematch import fairness_loss
+from layermatch_lite.variants.layers import RescaledCenters, WeightedClassifier
 
 seeds = st.integers(0, 10_000)
 
@@ -103,43 +105,45 @@ def test_it_combines_with_both_strategies():
     z_weak, z_strong, classifier, centers = example()
     freematch = FreeMatch(C, 0.5, weight=0.3)
     freematch.update(linear(z_weak, classifier.weight, classifier.bias))
-    options = dict(threshold=freematch.thresholds, fairness=freematch.fairness)
+    q = pseudo_label(linear(z_weak, classifier.weight, classifier.bias), freematch.thresholds)
     W, b = classifier.weight, classifier.bias
 
-    def term(z, V, v, out):
+    def term(z, V, v):
         s = linear(z, V, v)
-        return masked_cross_entropy(s, out.labels, out.mask) + 0.3 * fairness_loss(s, out.mask, freematch.p, freematch.h)
+        return masked_cross_entropy(s, q.labels, q.mask) + 0.3 * fairness_loss(s, q.mask, freematch.p, freematch.h)
 
     for grad_relu in ("off", "block"):
         for c in (None, centers):
-            out = pseudo_label_loss(z_weak, z_strong, classifier, grad_relu=grad_relu, centers=c, **options)
+            loss = unlabelled_loss(z_strong, classifier, q, grad_relu=grad_relu, centers=c, term=freematch.term)
             V, v = (W.detach(), b.detach()) if c is None else (c.weight, c.bias)
-            torch.testing.assert_close(out.loss, term(z_strong, V, v, out))
-            (wanted,) = torch.autograd.grad(term(z_strong, V, v, out), z_strong)
+            torch.testing.assert_close(loss, term(z_strong, V, v))
+            (wanted,) = torch.autograd.grad(term(z_strong, V, v), z_strong)
             shielded = grad_relu == "block"
-            g_z, g_W, g_b = gradients(out.loss, z_strong, W, b)
+            g_z, g_W, g_b = gradients(loss, z_strong, W, b)
             torch.testing.assert_close(g_z, wanted)
             if shielded:
                 assert g_W is None and g_b is None
             else:
-                g = torch.autograd.grad(term(z_strong.detach(), W, b, out), (W, b))
+                g = torch.autograd.grad(term(z_strong.detach(), W, b), (W, b))
                 torch.testing.assert_close((g_W, g_b), g)
 
 
 def test_a_smaller_weight_in_the_classifier_alone():
     z_weak, z_strong, classifier, _ = example()
-    W = classifier.weight
+    W, less = classifier.weight, WeightedClassifier(classifier, 0.5)
+    less.weight = 0.25
     plain = pseudo_label_loss(z_weak, z_strong, classifier, threshold=0.5, grad_relu="off")
-    less = pseudo_label_loss(z_weak, z_strong, classifier, threshold=0.5, grad_relu="off", classifier_weight=0.25)
-    (z, w), (z_less, w_less) = gradients(plain.loss, z_strong, W), gradients(less.loss, z_strong, W)
+    loss = less.loss(z_strong, less.pseudo_label(z_weak, None))
+    (z, w), (z_less, w_less) = gradients(plain.loss, z_strong, W), gradients(loss, z_strong, W)
     torch.testing.assert_close(z_less, z)
     torch.testing.assert_close(w_less, 0.25 * w)
-    assert less.loss == plain.loss
+    assert loss == plain.loss
 
 
 def test_rescaled_centers_have_the_lengths_of_w_and_their_own_directions():
-    *_, classifier, centers = example()
-    centers.rescale = True
+    *_, classifier, averaged = example()
+    centers = RescaledCenters(classifier)
+    centers.load_state_dict(averaged.state_dict())
     V, v = centers.targets(classifier)
     torch.testing.assert_close(V.norm(dim=1), classifier.weight.detach().norm(dim=1))
     torch.testing.assert_close(F.normalize(V), F.normalize(centers.weight))
@@ -166,10 +170,8 @@ SHORT = dict(dataset="two_moons", num_labels=4, batch_size=8, mu=2, steps=12, lo
 )
 def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, more):
     """The averages belong to the checkpoint: same history, same weights, same thresholds."""
-    config = TrainConfig(method="freematch", **SHORT | more)
+    config = TrainConfig.from_dict(dict(method="freematch") | SHORT | more)
     whole = train(config)
-    from layermatch_lite import train_steps
-
     for run in train_steps(config):
         if run.step == 8:
             run.save(tmp_path / "run.pt")
@@ -182,7 +184,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(tmp_path, more):
 
 
 def test_the_fairness_term_changes_the_run_and_only_where_it_is_on():
-    runs = [train(TrainConfig(**SHORT | more)) for more in (
+    runs = [train(TrainConfig.from_dict(SHORT | more)) for more in (
         dict(method="freematch", fairness=0.5), dict(method="freematch", fairness=0.0), dict(method="fixmatch", fairness=0.5),
         dict(method="fixmatch"),
     )]  # fmt: skip
@@ -203,4 +205,4 @@ def test_the_fairness_term_changes_the_run_and_only_where_it_is_on():
 )
 def test_settings_that_contradict(settings, named):
     with pytest.raises(InputError, match=named):
-        TrainConfig(**settings)
+        TrainConfig.from_dict(settings)

@@ -22,10 +22,10 @@ from layermatch_lite.labs import (
     TimeMachine,
     TrainingLab,
     classroom,
+    noise_lab,
     recorded,
     timemachine,
 )
-from layermatch_lite.labs import noise_lab
 from layermatch_lite.labs.background import Worker
 from layermatch_lite.labs.decision_lab import DecisionBench, DecisionState, moved, places_of
 from layermatch_lite.labs.drawing import Canvas, Look
@@ -119,7 +119,8 @@ def test_the_noise_lab_shows_what_the_probe_measures(network, monkeypatch):
     """Its benefit is `layer_benefit` of the same network, views and noisy labels, measured afresh."""
     from layermatch_lite.core.probe import layer_benefit
     from layermatch_lite.core.seeding import generator
-    from layermatch_lite.runs.training import data_of, labelled_batch, unlabelled_batch
+    from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
+    from layermatch_lite.runs.train import data_of
 
     run, _ = noise_lab.recorded_network(20, 200)
     data, g = data_of(run.config), generator(0, "noise lab")
@@ -141,7 +142,7 @@ def test_the_noise_lab_shows_what_the_probe_measures(network, monkeypatch):
             strong,
             data.y_unlabelled[i],
             threshold=state.tau,
-            noise=lambda q, p, labels=labels: labels,
+            relabel=lambda q, p, labels=labels: labels,
         )
         assert t["layer"].tolist() == seen.layers
         np.testing.assert_allclose(seen.would, t["benefit"], rtol=1e-3, atol=1e-4)

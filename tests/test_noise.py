@@ -5,14 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layermatch_lite import InputError, TrainConfig, train
+from layermatch_lite import InputError, TrainConfig, Variant, train
 from layermatch_lite.core.seeding import generator
 from layermatch_lite.variants.noise import (
     KINDS,
+    Injected,
     class_dependent,
     confusion,
     corrupt,
-    injected,
     low_confidence,
     pair_flip,
     rows,
@@ -123,7 +123,7 @@ def test_a_matrix_as_text_or_numbers():
     assert torch.equal(T, class_dependent([[0.9, 0.1], [0.2, 0.8]]))
     labels = torch.tensor([0, 0, 1, 1])
     assert corrupt(labels, T[labels], torch.tensor([0.89, 0.91, 0.79, 0.81])).tolist() == [0, 1, 1, 0]
-    for wrong in (lambda: rows(T, 0.0, *network()[:2]), lambda: injected("0.9 0.1; 0.2 0.8", 0.0, 0, 50, 5)):
+    for wrong in (lambda: rows(T, 0.0, *network()[:2]), lambda: Injected("0.9 0.1; 0.2 0.8", 0.0, 0, 50, 5)):
         with pytest.raises(InputError, match="2 x 2, but there are 5 classes"):
             wrong()
     with pytest.raises(InputError, match="do not fit"):
@@ -145,24 +145,24 @@ def test_a_matrix_as_text_or_numbers():
 )
 def test_settings_that_make_no_noise(settings, told):
     with pytest.raises(InputError, match=told):
-        TrainConfig(**settings)
+        TrainConfig.from_dict(settings)
 
 
 def test_noise_belongs_to_the_sample_for_good():
     labels, p, _ = network(n=50)
-    at = injected("uniform", 0.5, seed=3, size=50, num_classes=5)
+    noise = Injected("uniform", 0.5, seed=3, size=50, num_classes=5)
     i = torch.arange(50)
-    first = at(i)(labels, p)
-    backwards = at(i.flip(0))(labels.flip(0), p.flip(0)).flip(0)
-    assert torch.equal(first, backwards) and torch.equal(first, injected("uniform", 0.5, 3, 50, 5)(i)(labels, p))
-    assert not torch.equal(first, injected("uniform", 0.5, 4, 50, 5)(i)(labels, p))
+    first = noise(labels, p, i)
+    backwards = noise(labels.flip(0), p.flip(0), i.flip(0)).flip(0)
+    assert torch.equal(first, backwards) and torch.equal(first, Injected("uniform", 0.5, 3, 50, 5)(labels, p, i))
+    assert not torch.equal(first, Injected("uniform", 0.5, 4, 50, 5)(labels, p, i))
 
 
 def test_training_with_noise():
     """All labels spoiled: none is right but by luck. Two methods of one seed see the same samples hit."""
     small = dict(dataset="blobs", num_labels=4, threshold=0.0, steps=4, batch_size=8, log_every=4, device="cpu")
     right = {
-        rate: train(TrainConfig(method="fixmatch", noise="pair", noise_rate=rate, **small)).history[-1]
+        rate: train(TrainConfig(method="fixmatch", variant=Variant(noise="pair", noise_rate=rate), **small)).history[-1]
         for rate in (0.0, 1.0)
     }
     plain = train(TrainConfig(method="fixmatch", **small)).history[-1]
@@ -171,7 +171,9 @@ def test_training_with_noise():
     seen = {}
     for method in ("fixmatch", "layermatch"):
         history = train(
-            TrainConfig(method=method, noise="uniform", noise_rate=0.5, **small | {"steps": 1, "log_every": 1})
+            TrainConfig(
+                method=method, variant=Variant(noise="uniform", noise_rate=0.5), **small | {"steps": 1, "log_every": 1}
+            )
         ).history
         seen[method] = history[0]["pseudo_label_counts"]
     assert seen["fixmatch"] == seen["layermatch"]
@@ -180,7 +182,7 @@ def test_training_with_noise():
 def test_noise_reaches_the_probe():
     small = dict(dataset="blobs", num_labels=4, threshold=0.0, steps=2, batch_size=8, probe_every=2, device="cpu")
     clean, spoilt = (
-        train(TrainConfig(method="fixmatch", **small, **noise)).history[-1]["layer_benefit"][0]["wrong_rate"]
+        train(TrainConfig(method="fixmatch", **small, variant=Variant(**noise))).history[-1]["layer_benefit"][0]["wrong_rate"]
         for noise in ({}, {"noise": "pair", "noise_rate": 1.0})
     )
     assert spoilt > clean or clean > 0.5
@@ -190,7 +192,7 @@ def test_noise_reaches_the_probe():
 def test_injected_noise_is_that_of_its_rows(kind):
     labels, p, _ = network(n=80)
     rate = 0.6 if kind in KINDS else 0.0
-    spoilt = injected(kind, rate, 0, 80, 5)(torch.arange(80))(labels, p)
+    spoilt = Injected(kind, rate, 0, 80, 5)(labels, p, torch.arange(80))
     u = torch.rand(80, generator=generator(0, "noise"))
     assert torch.equal(spoilt, corrupt(labels, rows(kind, rate, labels, p), u))
     assert (spoilt != labels).any()

@@ -1,8 +1,10 @@
 """What holds the package together: its lists of dependencies, its imports, its public names."""
 
+import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,34 @@ print(train(TrainConfig(steps=2, batch_size=8, device="cpu"), progress=True).fin
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "True", done.stderr
+
+
+def test_the_layout_shows_the_idea():
+    """Few places at the top, small files, one name for one module, and a core that is read in a sitting."""
+    package = ROOT / "layermatch_lite"
+    top = [p for p in package.iterdir() if not p.name.startswith("__pycache__")]
+    files = [p for p in package.rglob("*.py") if p.name not in ("__init__.py", "__main__.py")]
+    lines = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in files}
+    assert len([p for p in top if p.is_dir()]) <= 8 and len([p for p in top if p.is_file()]) <= 6
+    assert max(lines.values()) <= 400, max(lines, key=lines.get)
+    names = [p.name for p in files]
+    assert len(set(names)) == len(names), sorted({n for n in names if names.count(n) > 1})
+    assert sum(n for p, n in lines.items() if p.parent.name == "core") <= 700
+    assert lines[package / "core" / "minimal.py"] <= 60
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Nor inside of functions: what needs that is in the wrong place."""
+    package = ROOT / "layermatch_lite"
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in package.rglob("*.py")}
+
+    def imported(name, path):
+        inside = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("layermatch_lite")):
+                base = inside[: len(inside) + 1 - node.level] if node.level else []
+                source = ".".join(base + ([node.module] if node.module else []))
+                yield from (f"{source}.{a.name}" if f"{source}.{a.name}" in modules else source for a in node.names)
+
+    graph = {name: set(imported(name, path)) & set(modules) - {name} for name, path in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules

@@ -5,10 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layermatch_lite import InputError, SmallCNN1d, WideResNet, layer_benefit
-from layermatch_lite.core.probe import benefit_under_noise, label_costs, layers, measure
+from layermatch_lite import AvgClustering, InputError, SmallCNN1d, WideResNet, layer_benefit
+from layermatch_lite.core.losses import pseudo_label, unlabelled_loss
+from layermatch_lite.core.probe import measure
 from layermatch_lite.core.theory import split_classifier_gradient, with_bias
-from layermatch_lite.models import init_weights
+from layermatch_lite.labs.label_costs import label_costs
+from layermatch_lite.models import init_weights, layers
+from layermatch_lite.variants.known_errors import benefit_under_noise
 
 B, N, C = 12, 40, 4
 NAMES = ["conv 1", "conv 2", "conv 3", "fc", "classifier"]
@@ -161,7 +164,7 @@ def test_the_table_is_tidy(example):
     empty = layer_benefit(**example | {"threshold": 1.0})
     assert empty["wrong_rate"].isna().all() and (empty["benefit"] == 0).all()
     assert t.equals(
-        layer_benefit(**example | {"generator": None, "noise": lambda q, p: q}).assign(
+        layer_benefit(**example | {"generator": None, "relabel": lambda q, p: q}).assign(
             alignment_true_random=t["alignment_true_random"]
         )
     )
@@ -389,16 +392,14 @@ def test_label_costs_add_up_to_the_layer_benefit(example, g, threshold):
     assert all(torch.equal(v, before[k]) for k, v in example["model"].state_dict().items()), "BN statistics as before"
     for _ in range(3):
         labels = torch.randint(C, (N,), generator=g)
-        t = layer_benefit(**example | {"threshold": threshold, "noise": lambda q, p, labels=labels: labels})
+        t = layer_benefit(**example | {"threshold": threshold, "relabel": lambda q, p, labels=labels: labels})
         summed = costs.start[0] - costs.cost[0, :, torch.arange(N), labels].sum(dim=1)
         assert costs.layers == t["layer"].tolist()
         torch.testing.assert_close(summed, torch.tensor(t["benefit"].tolist(), dtype=torch.float64))
 
 
 def test_label_costs_against_other_centres(example, g):
-    """What Avg-Clustering's gradient does to the features, by autograd on `pseudo_label_loss` itself."""
-    from layermatch_lite import AvgClustering, pseudo_label_loss
-
+    """What Avg-Clustering's gradient does to the features, by autograd on `unlabelled_loss` itself."""
     model, x, weak, strong, y_true = (example[k] for k in ("model", "x", "weak", "strong", "y_true"))
     centers = AvgClustering(model.classifier)
     centers.weight += 0.5 * torch.randn(centers.weight.shape, generator=g, dtype=torch.float64)
@@ -409,10 +410,9 @@ def test_label_costs_against_other_centres(example, g):
 
     def gradient(targets, centers):
         _, z_weak, z_strong = model.features(torch.cat([x, weak, strong])).split([B, N, N])
-        out = pseudo_label_loss(
-            z_weak, z_strong, model.classifier, threshold=0.4, grad_relu="off", centers=centers, noise=lambda q, p: targets
-        )
-        found = torch.autograd.grad(out.loss, [q for group in groups.values() for q in group])
+        q = pseudo_label(model.classifier(z_weak), 0.4)._replace(labels=targets)
+        loss = unlabelled_loss(z_strong, model.classifier, q, grad_relu="off", centers=centers)
+        found = torch.autograd.grad(loss, [q for group in groups.values() for q in group])
         return torch.cat([f.flatten() for f in found]).split([sum(q.numel() for q in group) for group in groups.values()])
 
     summed = costs.start[1] - costs.cost[1, :, torch.arange(N), labels].sum(dim=1)

@@ -44,7 +44,7 @@ def test_recording_does_not_change_the_run():
 
 
 def test_ctrl_c_keeps_the_snapshots_so_far(monkeypatch, tmp_path):
-    def interrupted(config, data):
+    def interrupted(config, data, **_):
         for run in train_steps(config, data):
             yield run
             if run.step == 7:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from layermatch_lite import InputError, Run, TrainConfig, train
+from layermatch_lite.runs import engine
 from layermatch_lite.system import write_atomically
 
 SMALL = TrainConfig(dataset="blobs", num_labels=8, steps=4, batch_size=8, mu=2, device="cpu")
@@ -116,12 +117,10 @@ except InputError as error:
 
 
 def test_a_place_that_cannot_be_written_is_noticed_before_training(tmp_path, monkeypatch):
-    from layermatch_lite.runs import training
-
     def reached(*_):
         raise AssertionError("training had begun")
 
-    monkeypatch.setattr(training, "labelled_batch", reached)
+    monkeypatch.setattr(engine, "draw_batch", reached)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="could not be written"):
         train(SMALL, save=tmp_path / "file" / "run.pt")

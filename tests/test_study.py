@@ -27,7 +27,7 @@ def trained(monkeypatch):
 
     def run_all(configs, *, each, **_):
         from layermatch_lite.runs.compare import Outcome
-        from layermatch_lite.runs.training import train
+        from layermatch_lite.runs.train import train
 
         for i, config in enumerate(configs):
             if limit[0] is not None and len(seen) >= limit[0]:

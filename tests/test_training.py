@@ -24,6 +24,7 @@ from layermatch_lite import (
     NonFiniteLoss,
     Run,
     TrainConfig,
+    Variant,
     fixmatch_loss,
     gate,
     load_data,
@@ -31,10 +32,13 @@ from layermatch_lite import (
     train,
     train_steps,
 )
+from layermatch_lite.core.methods import FixMatch
 from layermatch_lite.core.seeding import generator
 from layermatch_lite.data.augment import Views
+from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
+from layermatch_lite.runs import train as train_module
 from layermatch_lite.runs.run import EMA
-from layermatch_lite.runs.training import add_gated_gradient, labelled_batch, pseudo_label_loss, unlabelled_batch
+from layermatch_lite.variants.gate import Gate
 
 SMALL = TrainConfig(steps=12, batch_size=8, mu=2, log_every=4, probe_every=6, threshold=0.3, device="cpu")
 
@@ -86,11 +90,11 @@ def test_methods_differ_and_explicit_switches_override():
     for a in METHODS:
         for b in METHODS:
             assert a == b or not torch.equal(first[a], first[b]), (a, b)
-    gated = train(replace(SMALL, method="fixmatch", grad_relu="gate", batch_size=16, steps=24))
+    gated = train(SMALL.changed(method="fixmatch", grad_relu="gate", batch_size=16, steps=24))
     for grad_relu in ("off", "block"):
-        other = train(replace(gated.config, grad_relu=grad_relu))
+        other = train(gated.config.changed(grad_relu=grad_relu))
         assert not torch.equal(gated.model.classifier.weight, other.model.classifier.weight), grad_relu
-    as_switches = train(replace(SMALL, method="fixmatch", grad_relu="block", avg_clustering=True))
+    as_switches = train(SMALL.changed(method="fixmatch", grad_relu="block", avg_clustering=True))
     assert torch.equal(first["layermatch"], as_switches.model.conv1[0].weight)
 
 
@@ -189,10 +193,9 @@ def test_the_gate_in_a_training_step(g):
         flat = lambda loss: torch.cat([t.flatten() for t in torch.autograd.grad(loss, parameters, retain_graph=True)])
         g_s, g_u = flat(L_s), flat(0.7 * plain.loss)
         (g_z,) = torch.autograd.grad(0.7 * plain.loss, z_strong)
-        out = pseudo_label_loss(z_weak, z_strong, classifier, threshold=0.5, grad_relu="block")
+        method = Gate(FixMatch(classifier, 0.5, 0.7, grad_relu="block"))
         classifier.zero_grad()
-        (L_s + 0.7 * out.loss).backward()
-        add_gated_gradient(classifier, z_strong, out, lambda_u=0.7)
+        method.backward(L_s, method.loss(z_strong, method.pseudo_label(z_weak, None)))
         torch.testing.assert_close(torch.cat([p.grad.flatten() for p in parameters]), g_s + gate(g_u, g_s))
         torch.testing.assert_close(z_strong.grad, g_z)
         signs.add(bool(g_u @ g_s > 0))
@@ -215,7 +218,7 @@ def test_same_seed_same_result(method):
 
 @pytest.mark.parametrize("settings", [{}, {"method": "supervised"}, {"method": "fixmatch", "grad_relu": "gate"}])
 def test_resumed_equals_uninterrupted(tmp_path, settings):
-    config = replace(SMALL, **settings)
+    config = SMALL.changed(**settings)
     whole = train(config)
     path = tmp_path / "run.pt"
     for run in train_steps(config):
@@ -375,15 +378,13 @@ def test_ctrl_c_keeps_what_was_logged(tmp_path):
 
 
 def test_an_interrupt_returns_the_run(monkeypatch):
-    from layermatch_lite.runs import training
-
     def interrupted(*args, **kwargs):
         for run in train_steps(SMALL):
             yield run
             if run.step == 5:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "train_steps", interrupted)
+    monkeypatch.setattr(train_module, "train_steps", interrupted)
     run = train(SMALL)
     assert not run.finished and [r["step"] for r in run.history] == [4]
 
@@ -450,14 +451,14 @@ def test_a_last_update_that_spoils_the_weights_is_seen_before_it_is_saved(monkey
         (dict(compile="no"), "'no'"),
         (dict(seed=True), "True"),
         (dict(avg_clustering="off"), "'off'"),
-        (dict(threshold=None), "None"),
+        (dict(num_val=None), "None"),
         (dict(method=3), "method=3"),
         (dict(strong_labelled=2.0), "2.0"),
     ],
 )
 def test_wrong_settings(wrong, named):
     with pytest.raises(InputError, match=named):
-        TrainConfig(**wrong)
+        TrainConfig.from_dict(wrong)
 
 
 def test_unknown_setting_preset_and_device():
@@ -526,11 +527,11 @@ def test_centers_take_part_in_a_checkpoint(tmp_path):
 
 def test_a_blocked_layer_learns_from_labels_alone():
     """One step by hand: L_s alone in the blocked layers, L_s + L_u in those below, whatever lies above."""
-    config = TrainConfig(
-        dataset="mnist1d", method="fixmatch", blocked="conv 2, fc", threshold=0.0, steps=1, batch_size=8, log_every=1,
-        momentum=0.0, weight_decay=0.0, device="cpu",
+    config = TrainConfig.preset(
+        "demo_cpu", dataset="mnist1d", method="fixmatch", blocked="conv 2, fc", threshold=0.0, steps=1, batch_size=8, log_every=1,
+        momentum=0.0, weight_decay=0.0,
     )  # fmt: skip
-    plain, blocked = (dict(train(c).model.named_parameters()) for c in (replace(config, blocked=None), config))
+    plain, blocked = (dict(train(c).model.named_parameters()) for c in (config.changed(blocked=None), config))
     steps = train_steps(config)
     run = next(steps)
     start = {k: p.detach().clone() for k, p in run.model.named_parameters()}
@@ -561,7 +562,7 @@ def test_blocking_the_classifier_is_grad_relu():
         threshold=0.3,
         device="cpu",
     )
-    a, b, c = (train(TrainConfig(**small, **how)) for how in ({"blocked": "classifier"}, {"grad_relu": "block"}, {}))
+    a, b, c = (train(TrainConfig.from_dict(small | how)) for how in ({"blocked": "classifier"}, {"grad_relu": "block"}, {}))
     torch.testing.assert_close(a.model.state_dict(), b.model.state_dict())
     assert not torch.equal(a.model.classifier.weight, c.model.classifier.weight)
 
@@ -570,6 +571,6 @@ def test_a_layer_to_block_that_is_not_there():
     with pytest.raises(
         InputError, match="blocked='conv 9' is unknown; choose from conv 1, conv 2, conv 3, fc, classifier"
     ):
-        train(TrainConfig(method="fixmatch", blocked="conv 9", steps=1))
+        train(TrainConfig(method="fixmatch", variant=Variant(blocked="conv 9"), steps=1))
     with pytest.raises(InputError, match="no unlabelled loss for blocked"):
-        TrainConfig(method="supervised", blocked="fc")
+        TrainConfig(method="supervised", variant=Variant(blocked="fc"))

@@ -57,7 +57,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with processes("cpu"):
         for name, variant in VARIANTS.items():
-            found = watched(TrainConfig(**BASE | variant))
+            found = watched(TrainConfig.from_dict(BASE | variant))
             if rank() == 0:
                 torch.save(found, Path(sys.argv[1]) / f"{name}.pt")
 

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import strategies
+from ..core.centers import warm_up
 from ..core.losses import linear, masked_cross_entropy, pseudo_label
 from ..runs.run import cosine_schedule
 from ..studies import stats
+from ..variants.gate import gate
 from .exercises import Exercise, as_tensor
 
 # --- 01 Pseudo-labels --------------------------------------------------------------------------------------------------
@@ -162,7 +163,7 @@ def two_centres(g: torch.Generator, k: int) -> tuple[Tensor, Tensor, int, float]
 
 
 def averaged(W_bar: Tensor, W: Tensor, t: int, m: float) -> Tensor:
-    m_t = strategies.warm_up(m, t)
+    m_t = warm_up(m, t)
     return m_t * W_bar + (1 - m_t) * W
 
 
@@ -393,7 +394,7 @@ TASKS = {
         gradients=("z", "W", "b"),
     ),
     "gated": Exercise(
-        "04_grad_relu", opposed_gradients, strategies.gate, ("the gated gradient",),
+        "04_grad_relu", opposed_gradients, gate, ("the gated gradient",),
         hints=(
             "How much of g_s is in g_u? α = ⟨g_u, g_s⟩ / ⟨g_s, g_s⟩. Only a negative α is to be taken away.",
             "g_u - min(α, 0) g_s: for α ≥ 0 nothing happens, for α < 0 what is left is at a right angle to g_s.",

@@ -15,9 +15,9 @@ import sklearn.datasets  # noqa: F401  makes the points; imported here so that t
 import torch
 from torch import nn
 
+from ..core.centers import AvgClustering
 from ..core.losses import pseudo_label
 from ..core.seeding import generator
-from ..core.strategies import AvgClustering
 from ..core.theory import feature_gradient
 from ..data.augment import Views
 from ..data.sets import SSLData, load_data

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..figures.screen import Message, Picture, title
 from ..runs.config import TrainConfig
 from ..runs.run import Run
-from ..runs.training import train_steps
+from ..runs.train import train_steps
 from ..studies.report import NAMES
 from .background import Worker
 from .drawing import HEIGHT, WIDTH

@@ -21,20 +21,21 @@ import numpy as np
 import torch
 from matplotlib.ticker import MaxNLocator
 
-from .. import __version__
-from ..core.probe import label_costs
+from ..core.centers import AvgClustering
 from ..core.seeding import generator
-from ..core.strategies import AvgClustering, gate
 from ..core.theory import classifier_gradient, split_classifier_gradient, with_bias
 from ..data.augment import Views
+from ..data.batches import labelled_batch, unlabelled_batch
 from ..errors import InputError
 from ..figures.plots import confusion_counts, layer_styles
 from ..runs.config import TrainConfig
 from ..runs.run import Run
-from ..runs.training import data_of, labelled_batch, train_steps, unlabelled_batch
-from ..system import cache_dir, write_atomically
+from ..runs.train import data_of, train_steps
+from ..system import __version__, cache_dir, write_atomically
+from ..variants.gate import gate
 from ..variants.noise import KINDS, corrupt, rows
 from .drawing import Canvas, Look, Squares, grow
+from .label_costs import label_costs
 from .state import LabState, choice, number, seed
 
 SAMPLES, STEPS = 400, 600

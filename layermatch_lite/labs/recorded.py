@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
 from ..data.sets import cifar10_at_hand, cifar10_root, load_data
 from ..errors import InputError
 from ..runs.recording import Recording, find_images, list_recorded, load_recorded, record_steps
-from ..runs.training import data_of
-from ..system import cache_dir
+from ..runs.train import data_of
+from ..system import __version__, cache_dir
 
 RUNS = tuple(list_recorded())
 

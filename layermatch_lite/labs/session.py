@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ..data.sets import SSLData
 from ..runs.config import METHODS, TrainConfig
 from ..runs.run import Run
-from ..runs.training import train_steps
+from ..runs.train import train_steps
 from .state import LabState
 
 NUM_CLASSES = {"mnist1d": 10, "digits": 10, "two_moons": 2, "blobs": 4}

@@ -13,7 +13,7 @@ from ..data.sets import EMBEDDED, SSLData
 from ..errors import InputError
 from ..figures.plots import STYLE
 from ..runs.config import METHODS, TrainConfig
-from ..runs.training import data_of
+from ..runs.train import data_of
 from ..studies.report import NAMES
 from ..variants.noise import KINDS
 from .drawing import Canvas, Look

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from .config import TrainConfig
 from ..errors import InputError, check_range
 from ..system import usable_cores
-from .training import data_of, train_steps
+from .train import data_of, train_steps
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _train_one(config: TrainConfig, watch: Callable | None) -> Outcome | None:
 def as_record(outcome: Outcome) -> dict:
     """An outcome as plain JSON data."""
     return {
-        "config": asdict(outcome.config),
+        "config": outcome.config.as_dict(),
         "seconds": outcome.seconds,
         "environment": outcome.environment,
         "history": outcome.history,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from .config import TrainConfig
 from ..errors import InputError
-from ..models import build_model
 from .parallel import world_size
 
 T = TypeVar("T")
@@ -55,7 +54,7 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 def compiled(function: Callable, *, cuda_graphs: bool = False) -> Callable:
-    """torch.compile(function), which goes on with the function itself where compiling fails, and says so in one line."""
+    """torch.compile(function), or the function itself where compiling fails, which one warning says."""
     import torch._functorch.config as lowering
 
     # Then a backward pass that cannot be compiled fails in the call below, too, not later in the training step.
@@ -75,10 +74,10 @@ def compiled(function: Callable, *, cuda_graphs: bool = False) -> Callable:
                 raise
             except Exception as error:  # a missing compiler, an operator without a kernel, ...: torch has no common class
                 result = function(*args)  # an error of the function's own comes out here, as it would uncompiled
-                told = " ".join(str(error).split())[:150]
+                reason = " ".join(str(error).split())[:150]
                 name = getattr(function, "__name__", "function")
                 warnings.warn(
-                    f"torch.compile failed for {name} ({type(error).__name__}: {told}); going on without, more slowly",
+                    f"torch.compile failed for {name} ({type(error).__name__}: {reason}); training continues without it, more slowly",
                     stacklevel=2,
                 )
                 fast = function
@@ -145,10 +144,12 @@ def activation_bytes(model: nn.Module, x: Tensor) -> int:
 
 
 def out_of_memory(
-    config: TrainConfig, sample_shape: tuple[int, ...], num_classes: int, free: int, bf16: bool
+    config: TrainConfig, model: nn.Module, sample_shape: tuple[int, ...], free: int, bf16: bool
 ) -> InputError:
-    """The error that names what would fit: an estimate from the activations of one sample, with a fifth of `free` to spare."""
-    model = build_model(config.model, sample_shape, num_classes)  # on the CPU: there is no room on the GPU
+    """The error that names what would fit: an estimate from the activations of one sample, with a fifth of `free` to spare.
+
+    model: the run's, or one like it, on the CPU: there is no room on the GPU.
+    """
     each = activation_bytes(model, torch.zeros(2, *sample_shape)) / (2 if bf16 else 1)
     views = 1
     if config.switches.unlabelled:

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..variants.wrapper import Wrapper
 
 
 def world_size() -> int:
@@ -143,15 +144,17 @@ def shared_model(model: nn.Module) -> nn.Module:
 def shared_features(model: nn.Module, features: Callable) -> Callable:
     """The feature extractor whose gradients are averaged over the processes during the backward pass (DistributedDataParallel).
 
-    The classifier stays outside, for the gate needs its two gradients averaged one by one: `average_gradients`.
+    The classifier stays outside, for the gate needs its two gradients averaged one by one: `AveragedGradients`.
     """
     if world_size() == 1:
         return features
     return nn.parallel.DistributedDataParallel(FeatureExtractor(model, features))
 
 
-def average_gradients(parameters) -> None:
-    """Replace the parameters' gradients by their means over the processes."""
-    if world_size() > 1:
-        for p in parameters:
+class AveragedGradients(Wrapper):
+    """A method on several processes: after its backward pass the classifier's gradients are means over the processes."""
+
+    def backward(self, L_s: Tensor, L_u: Tensor) -> None:
+        super().backward(L_s, L_u)
+        for p in self.base.classifier.parameters():
             p.grad = mean_over_processes(p.grad)

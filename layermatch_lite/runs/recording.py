@@ -10,14 +10,14 @@ import json
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.augment import Views
 from .config import TrainConfig
@@ -28,7 +28,8 @@ from ..core.losses import pseudo_label
 from .run import Run
 from ..core.seeding import generator
 from ..system import write_atomically
-from .training import data_of, measure_layer_benefit, predictions, train_steps
+from .train import data_of, train_steps
+from .evaluate import measure_layer_benefit, predictions
 
 FORMAT, VERSION = "layermatch_lite recording", 1
 SHIPPED = Path(__file__).with_name("recorded")
@@ -83,7 +84,7 @@ class Recording:
         """Write everything to one compressed .npz file, atomically; there is nothing in it but numbers and JSON text."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays = {k: v for k, v in plain.items() if isinstance(v, np.ndarray)}
-        text = {k: v for k, v in plain.items() if k not in arrays and v is not None} | {"config": asdict(self.config)}
+        text = {k: v for k, v in plain.items() if k not in arrays and v is not None} | {"config": self.config.as_dict()}
         meta = json.dumps({"format": FORMAT, "version": VERSION, **text}, allow_nan=False)
         write_atomically(path, lambda f: np.savez_compressed(f, meta=np.array(meta), **arrays))
 
@@ -109,15 +110,15 @@ class Recording:
             zlib.error,
         ) as error:
             raise InputError(
-                f"{path} is not a whole recording ({type(error).__name__}: {error}); use another copy, or record the run anew."
+                f"{path} is not a whole recording ({type(error).__name__}: {error}); use another copy, or record the run again."
             ) from error
-        check_file(path, meta, FORMAT, VERSION, anew="record the run")
+        check_file(path, meta, FORMAT, VERSION, again="record the run")
         try:
-            config = TrainConfig(**meta["config"])
+            config = TrainConfig.from_dict(meta["config"])
             found = cls(config, meta["about"], meta["history"], meta["layer_benefit"], **content)
             found._check()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{path} is damaged ({error}); use another copy, or record the run anew.") from error
+            raise InputError(f"{path} is damaged ({error}); use another copy, or record the run again.") from error
         return found
 
     def _check(self) -> None:
@@ -158,6 +159,7 @@ def record(
     config: TrainConfig,
     data: SSLData | None = None,
     *,
+    model: nn.Module | None = None,
     snapshots: int = 20,
     sample: int = 400,
     components: int = 16,
@@ -168,7 +170,7 @@ def record(
     Ctrl-C ends it early: the recording comes back with the snapshots so far.
 
     Args:
-        config, data: as for `train`.
+        config, data, model: as for `train`.
         snapshots: how many after the one before training, at most one per step, evenly spread; the last one is at the end.
         sample: N, size of the fixed sample of the unlabelled pool (all of it where it is smaller), chosen by config.seed.
         components: d, features to keep; all D where there are fewer.
@@ -178,7 +180,7 @@ def record(
 
     if data is None:
         data = data_of(config, progress)
-    work = record_steps(config, data, snapshots=snapshots, sample=sample, components=components)
+    work = record_steps(config, data, model=model, snapshots=snapshots, sample=sample, components=components)
     with tqdm(total=config.steps, unit=" steps", disable=not progress, desc=f"recording {config.method}") as bar:
         try:
             while True:
@@ -194,6 +196,7 @@ def record_steps(
     config: TrainConfig,
     data: SSLData | None = None,
     *,
+    model: nn.Module | None = None,
     snapshots: int = 20,
     sample: int = 400,
     components: int = 16,
@@ -211,7 +214,7 @@ def record_steps(
     chosen = torch.randperm(pool, generator=generator(config.seed, "recorded sample"))[:sample].sort().values
     seen, taken = None, []
     try:
-        for run in train_steps(config, data):
+        for run in train_steps(config, data, model=model):
             if seen is None:
                 seen = data.to(run.environment["device"])
                 views = Views(seen)

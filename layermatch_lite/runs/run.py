@@ -7,7 +7,7 @@ import math
 import platform
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from os import PathLike
 
 import torch
@@ -18,12 +18,14 @@ from torch.optim.swa_utils import AveragedModel
 from .config import TrainConfig
 from .device import pick_device
 from ..errors import InputError, check_file
-from ..core.losses import FreeMatch
 from ..models import build_model
+from .own_network import own_network
 from .parallel import world_size
 from ..core.seeding import generator
-from ..core.strategies import AvgClustering, warm_up
+from ..core.centers import AvgClustering, warm_up
 from ..system import write_atomically
+from ..variants.freematch import FreeMatch
+from ..variants.layers import RescaledCenters
 
 FORMAT, VERSION = "layermatch_lite run", 1
 
@@ -49,6 +51,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
     generators: dict[str, torch.Generator]
+    network: str | None  # the class of your own network; None for one that config.model names
     step: int = 0
     seconds: float = 0.0
     history: list[dict] = field(default_factory=list)
@@ -56,33 +59,39 @@ class Run:
     saved: int | None = None  # the step that the file holds which this run was saved to or loaded from
 
     @classmethod
-    def start(cls, config: TrainConfig, data: dict, device: torch.device) -> Run:
-        """A run before its first step, with weights and random streams made from config.seed."""
-        model = build_model(
-            config.model,
-            tuple(data["sample_shape"]),
-            len(data["classes"]),
-            bn_momentum=config.bn_momentum,
-            generator=generator(config.seed, "init"),
-        ).to(device)
-        if len(data["sample_shape"]) == 3 and device.type != "mps":  # MPS's BN has had errors with this layout
+    def start(cls, config: TrainConfig, data: dict, device: torch.device, model: nn.Module | None = None) -> Run:
+        """A run before its first step, with random streams, and unless `model` is given weights, made from config.seed."""
+        shape, num_classes = tuple(data["sample_shape"]), len(data["classes"])
+        network = None if model is None else type(model).__name__
+        if model is None:
+            init = generator(config.seed, "init")
+            model = build_model(config.model, shape, num_classes, bn_momentum=config.bn_momentum, generator=init)
+        elif config.model != "auto":
+            raise InputError(f"model={config.model!r} in the config, but {network} is given as the network; leave one out.")
+        else:
+            model = own_network(model, shape, num_classes)
+        model = model.to(device)
+        if len(shape) == 3 and device.type != "mps":  # MPS's BN has had errors with this layout
             model = model.to(memory_format=torch.channels_last)
-        optimizer = sgd(model, config)
+        optimizer, v = sgd(model, config), config.variant
+        centers = freematch = None
+        if config.switches.avg_clustering:
+            averaged = RescaledCenters if v.rescale_centers else AvgClustering
+            centers = averaged(model.classifier, config.center_momentum)
+        if config.switches.freematch:
+            freematch = FreeMatch(num_classes, v.threshold_momentum, v.fairness).to(device)
         return cls(
             config,
             data,
             environment(device),
             model,
             EMA(model, config.ema_decay),
-            AvgClustering(model.classifier, config.center_momentum, config.rescale_centers)
-            if config.switches.avg_clustering
-            else None,
-            FreeMatch(len(data["classes"]), config.threshold_momentum, config.fairness).to(device)
-            if config.switches.freematch
-            else None,
+            centers,
+            freematch,
             optimizer,
             LambdaLR(optimizer, lambda k: cosine_schedule(k, config.steps)),
             {name: generator(config.seed, name, device) for name in ("labelled", "unlabelled", "probe")},
+            network,
         )
 
     @property
@@ -99,11 +108,6 @@ class Run:
     def threshold(self) -> float | Tensor:
         """tau as it is now: the setting, or FreeMatch's (C,)."""
         return self.config.threshold if self.freematch is None else self.freematch.thresholds
-
-    @property
-    def fairness(self) -> Callable | None:
-        """FreeMatch's fairness term, as `pseudo_label_loss` takes it, where the run has one."""
-        return self.freematch.fairness if self.freematch is not None and self.config.fairness else None
 
     @property
     def finished(self) -> bool:
@@ -127,7 +131,7 @@ class Run:
         """Write the run to one file, atomically.
 
         Raises InputError where the place cannot be written, and between two records of the history: what was summed since
-        the last one would be lost, and the run could not go on as if it had never stopped.
+        the last one would be lost, and the run could not continue as if it had never stopped.
         """
         if self.mid_step or not (self.step == 0 or self.just_logged):
             raise InputError(
@@ -141,8 +145,9 @@ class Run:
         content = {
             "format": FORMAT,
             "version": VERSION,
-            "config": asdict(self.config),
+            "config": self.config.as_dict(),
             "data": self.data,
+            "network": self.network,
             "environment": self.environment,
             "step": self.step,
             "seconds": self.seconds,
@@ -162,8 +167,12 @@ class Run:
         self.saved = self.step
 
     @classmethod
-    def load(cls, path: str | PathLike, device: torch.device | str | None = "cpu") -> Run:
-        """Read a run back, to look at it on `device`, or to go on with it (device=None: the recorded one).
+    def load(
+        cls, path: str | PathLike, device: torch.device | str | None = "cpu", model: nn.Module | None = None
+    ) -> Run:
+        """Read a run back, to look at it on `device`, or to continue it (device=None: the recorded one).
+
+        model: the network that the run was started with, where it was one of your own; a copy of it gets the saved weights.
 
         Never executes code from the file; raises InputError for anything but a run.
         """
@@ -176,13 +185,14 @@ class Run:
         except Exception as error:  # torch has no common class for a truncated, foreign or hostile file
             raise InputError(
                 f"{path} is not a whole run of layermatch_lite ({type(error).__name__}); it may be truncated or "
-                "come from elsewhere. Use another copy, or train anew."
+                "come from elsewhere. Use another copy, or train again."
             ) from error
-        check_file(path, content, FORMAT, VERSION, anew="train")
+        check_file(path, content, FORMAT, VERSION, again="train")
         try:
             recorded = torch.device(content["environment"]["device"])
             device = pick_device(str(recorded)) if device is None else torch.device(device)
-            run = cls.start(TrainConfig(**content["config"]), content["data"], device)
+            _check_network(path, content.get("network"), model)
+            run = cls.start(TrainConfig.from_dict(content["config"]), content["data"], device, model)
             for name, part in run._stateful().items():
                 part.load_state_dict(content["state"][name])
             if device.type == recorded.type:  # random states of a GPU mean nothing elsewhere, where one can only look
@@ -192,8 +202,8 @@ class Run:
             run.step, run.seconds = content["step"], content["seconds"]
             run.saved = run.step
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            told = " ".join(str(error).split())
-            raise InputError(f"{path} cannot be used here ({told}); use another copy, or train anew.") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} cannot be used here ({reason}); use another copy, or train again.") from error
         return run
 
     def _stateful(self) -> dict:
@@ -202,9 +212,17 @@ class Run:
         return {name: part for name, part in parts.items() if part is not None}
 
 
+def _check_network(path: str | PathLike, network: str | None, model: nn.Module | None) -> None:
+    """Raise InputError unless a network is given exactly where the run was trained with one of the user's own."""
+    if network is not None and model is None:
+        raise InputError(f"{path} was trained with your own network {network}; give it again: model=...")
+    if network is None and model is not None:
+        raise InputError(f"{path} was trained with a built-in network, not with {type(model).__name__}; leave model= out.")
+
+
 def environment(device: torch.device) -> dict:
     """Where a run takes place: what must be the same for it to come out the same, bit for bit."""
-    from .. import __version__
+    from ..system import __version__
 
     return {
         "device": str(device),
@@ -253,5 +271,6 @@ class EMA(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         weight = 1 - warm_up(self.decay, int(self.n_averaged) - 1)
         torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), weight)
-        torch._foreach_copy_(list(self.module.buffers()), list(model.buffers()))
+        if buffers := list(model.buffers()):  # a network without BatchNorm has none
+            torch._foreach_copy_(list(self.module.buffers()), buffers)
         self.n_averaged += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -63,9 +63,9 @@ class Study:
 
     def described(self) -> dict:
         """The plan as plain JSON data: the package's defaults, and of each config what differs from them."""
-        defaults = asdict(TrainConfig())
+        defaults = TrainConfig().as_dict()
         del defaults["seed"]
-        short = lambda config: {k: v for k, v in asdict(config).items() if k != "seed" and v != defaults[k]}
+        short = lambda config: {k: v for k, v in config.as_dict().items() if k != "seed" and v != defaults[k]}
         return {
             "name": self.name,
             "question": self.question,
@@ -164,7 +164,7 @@ def load(path: str | PathLike) -> dict:
         raise InputError(f"{path} does not exist; give the file of a recorded study.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a study ({error}); give a file written by a study.") from error
-    check_file(path, content, FORMAT, VERSION, anew="carry out the study")
+    check_file(path, content, FORMAT, VERSION, again="carry out the study")
     needed = {
         "name": str,
         "question": str,
@@ -202,7 +202,7 @@ def _rounded(value):
 
 
 def _key(config: TrainConfig) -> str:
-    return json.dumps(asdict(config), sort_keys=True)
+    return json.dumps(config.as_dict(), sort_keys=True)
 
 
 def _elsewhere(theirs: dict, ours: dict) -> str:
@@ -221,7 +221,7 @@ def _known_runs(paths: Sequence[str | PathLike], here: dict) -> dict[str, dict]:
         if _elsewhere(other["environment"], here):
             continue
         for r in other["runs"]:
-            config = TrainConfig(**other["defaults"] | other["plan"][r["setting"]][r["row"]], seed=r["seed"])
+            config = TrainConfig.from_dict(other["defaults"] | other["plan"][r["setting"]][r["row"]] | {"seed": r["seed"]})
             known[_key(config)] = {k: v for k, v in r.items() if k not in ("setting", "row", "seed")}
     return known
 

@@ -7,14 +7,15 @@ with them meet the same noise. Rates hold in expectation exactly; nothing is cli
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.losses import PseudoLabels, linear
+from ..core.methods import FixMatch
 from ..core.seeding import generator
 from ..errors import InputError, check_choice, check_range
+from .wrapper import Wrapper
 
 KINDS = ("uniform", "pair", "confusion", "low_confidence")
 
@@ -150,20 +151,38 @@ def corrupt(labels: Tensor, rows: Tensor, u: Tensor) -> Tensor:
     return order.gather(1, (u.unsqueeze(1).to(ahead.dtype) >= ahead).sum(dim=1, keepdim=True)).squeeze(1)
 
 
-def injected(
-    kind: str, rate: float, seed: int, size: int, num_classes: int, device: torch.device | str = "cpu"
-) -> Callable:
-    """Noise for training: every sample of the pool has one uniform number for good, made from the seed.
+class Corrupted(Wrapper):
+    """A method whose pseudo-labels are corrupted in a known way.
 
-    Returns at(indices), which gives the function (labels, p) -> labels that `pseudo_label_loss(noise=...)` takes. A sample that
-    is hit stays hit, as in confirmation bias, and two methods trained with one seed share the hits.
+    Every sample of the pool has one uniform number for good, made from the seed: a sample that is hit stays hit, as in
+    confirmation bias, and two methods trained with one seed share the hits.
     """
-    check_noise(kind, rate)
-    u = torch.rand(size, generator=generator(seed, "noise")).to(device)
-    if kind in ("low_confidence", "confusion"):
-        return lambda indices: lambda labels, p: corrupt(labels, rows(kind, rate, labels, p), u[indices])
-    T = matrix(kind, rate, num_classes).float().to(device)  # once: a copy in every step would make the host wait
-    return lambda indices: lambda labels, p: corrupt(labels, T[labels], u[indices])
+
+    def __init__(self, method: Wrapper | FixMatch, noise: Injected):
+        super().__init__(method)
+        self.noise = noise
+
+    def pseudo_label(self, z_weak: Tensor, i: Tensor) -> PseudoLabels:
+        q = super().pseudo_label(z_weak, i)
+        p = linear(z_weak.detach(), self.base.source.weight, self.base.source.bias).softmax(dim=1)
+        return q._replace(labels=self.noise(q.labels, p, i))
+
+
+class Injected:
+    """noise(labels (N,), p (N, C), i (N,)) -> labels (N,): corrupts the labels of the samples i of a pool."""
+
+    def __init__(self, kind: str, rate: float, seed: int, size: int, num_classes: int, device: torch.device | str = "cpu"):
+        """kind and rate as for `rows`; size: of the pool."""
+        check_noise(kind, rate)
+        self.kind, self.rate = kind, rate
+        self.u = torch.rand(size, generator=generator(seed, "noise")).to(device)
+        reads_p = kind in ("low_confidence", "confusion")
+        # Made once: a copy in every step would make the host wait for a GPU.
+        self.T = None if reads_p else matrix(kind, rate, num_classes).float().to(device)
+
+    def __call__(self, labels: Tensor, p: Tensor, i: Tensor) -> Tensor:
+        where = rows(self.kind, self.rate, labels, p) if self.T is None else self.T[labels]
+        return corrupt(labels, where, self.u[i])
 
 
 def check_noise(kind: str | Tensor, rate: float) -> None:
