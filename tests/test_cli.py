@@ -97,7 +97,8 @@ def test_train_saves_resumes_and_never_overwrites(tmp_path, capsys, monkeypatch)
     path = tmp_path / "runs" / "blobs-fixmatch-8-labels-seed-2.pt"
     c = Run.load(path).config
     assert (c.method, c.threshold, c.lr, c.seed, c.steps, c.variant.avg_clustering) == ("fixmatch", 0.4, 0.01, 2, 8, False)
-    assert "test accuracy" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "test accuracy" in out and "recipe for mnist1d, which blobs borrows" in out and "lr 0.01" in out
     assert run("train", "--resume", str(path)) == 0
     before = path.read_bytes()
     assert run("train", *TINY, "--out", str(path)) == 1 and "exists already" in capsys.readouterr().err

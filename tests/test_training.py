@@ -242,8 +242,10 @@ def test_resuming_uses_the_recorded_thread_count(tmp_path):
                 run.save(path)
                 break
         torch.set_num_threads(2)
+        for run in train_steps(resume=path):
+            assert torch.get_num_threads() == 2, "the user's, whenever the user has control"
+        assert run.step > 4
         assert_same(train(resume=path), whole)
-        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
@@ -487,6 +489,24 @@ def test_the_paper_preset_is_the_canonical_protocol():
         0.001,
         0,
     )
+
+
+def test_each_data_set_starts_from_its_own_recipe(tmp_path):
+    digits, photographs = TrainConfig(dataset="digits"), TrainConfig(dataset=str(tmp_path))
+    assert (digits.lr, digits.strong_labelled, TrainConfig(dataset="digits", lr=0.5).lr) == (0.1, 0.5, 0.5)
+    assert photographs.recipe == TrainConfig(dataset="cifar10").recipe == "photographs" != TrainConfig().recipe
+    assert photographs.steps == 1000 and TrainConfig(dataset="blobs").recipe == "mnist1d"
+    freematch = TrainConfig(dataset="digits", method="freematch", variant=Variant(fairness=0.5)).variant
+    assert (freematch.threshold_momentum, freematch.fairness) == (0.9, 0.5)
+
+
+def test_a_config_comes_back_from_its_plain_form():
+    config = TrainConfig(dataset="digits", method="fixmatch", variant=Variant(noise="pair", noise_rate=0.2, blocked="conv 1"))
+    flat = config.as_dict()
+    assert all(isinstance(v, str | int | float | bool | None) for v in flat.values())
+    assert TrainConfig.from_dict(flat) == config and config.changed(lr=0.2).differences(config) == {"lr": (0.2, 0.1)}
+    with pytest.raises(InputError, match=r"noise is a setting for study; give TrainConfig\(variant=Variant\(noise"):
+        TrainConfig(noise="pair")
 
 
 def test_own_data_must_agree_with_the_config():
