@@ -9,10 +9,13 @@ import pytest
 import torch
 from two_processes import VARIANTS
 
-from layermatch_lite import InputError, Run, train
+from layermatch_lite import InputError, Run, TrainConfig, train, train_steps
+from layermatch_lite.runs import parallel
+from layermatch_lite.runs import train as train_module
 from layermatch_lite.runs.parallel import check_shares, mean_over_processes, own, rank, sum_over_processes, world_size
 
 HERE = Path(__file__).parent
+SMALL = TrainConfig(num_labels=10, batch_size=8, mu=2, steps=4, log_every=4, method="fixmatch", device="cpu")
 
 
 def start(*arguments, processes=1, ok=True) -> str:
@@ -31,12 +34,11 @@ def start(*arguments, processes=1, ok=True) -> str:
 @pytest.fixture(scope="module")
 def one_and_two(tmp_path_factory):
     """{variant: (result on one process, result on two)}"""
-    found = []
-    for n in (1, 2):
-        folder = tmp_path_factory.mktemp(f"processes{n}")
+    found, folders = [], [tmp_path_factory.mktemp(f"processes{n}") for n in (1, 2)]
+    for n, folder in enumerate(folders, 1):
         start(HERE / "two_processes.py", folder, processes=n)
         found.append({name: torch.load(folder / f"{name}.pt", weights_only=True) for name in VARIANTS})
-    return {name: (found[0][name], found[1][name]) for name in VARIANTS}
+    return {name: (found[0][name], found[1][name]) for name in VARIANTS} | {"folders": folders}
 
 
 @pytest.mark.slow
@@ -70,75 +72,61 @@ def test_two_processes_give_the_run_of_one(one_and_two, name):
 def test_the_variants_differ(one_and_two):
     """Else the comparison would show little: each variant's first step is its own; so the gate has something to remove."""
     first = {
-        name: torch.cat([g.flatten() for g in one["gradients"].values()]) for name, (one, _) in one_and_two.items()
+        name: torch.cat([g.flatten() for g in one_and_two[name][0]["gradients"].values()]) for name in VARIANTS
     }
     names = list(first)
     apart = lambda a, b: (first[a] - first[b]).norm() > 1e-3 * first[a].norm()  # far more than roundings
     assert not [(a, b) for i, a in enumerate(names) for b in names[:i] if not apart(a, b)]
 
 
-TRAIN = ("-m", "layermatch_lite", "train", "--device", "cpu", "--dataset", "digits", "--num-labels", "10", "--steps", "8",
-         "--log-every", "4", "--batch-size", "8", "--mu", "2", "--method", "freematch", "--grad-relu", "gate")  # fmt: skip
-
-STOP = """
-import sys
-from layermatch_lite import TrainConfig, train_steps
-from layermatch_lite.runs.parallel import processes, rank
-with processes("cpu"):
-    for run in train_steps(TrainConfig.preset("demo_cpu", dataset="digits", num_labels=10, steps=8, log_every=4, batch_size=8,
-                                              mu=2, method="freematch", grad_relu="gate", device="cpu")):
-        if run.step == 4:
-            if rank() == 0:
-                run.save(sys.argv[1])
-            break
-"""
-
-
-@pytest.fixture(scope="module")
-def half_done(tmp_path_factory):
-    """A run of two processes, stopped at step 4 of 8."""
-    folder = tmp_path_factory.mktemp("half")
-    (folder / "stop.py").write_text(STOP)
-    start(folder / "stop.py", folder / "half.pt", processes=2)
-    return folder / "half.pt"
-
-
 @pytest.mark.slow
-def test_torchrun_trains_saves_and_goes_on_where_it_was_stopped(tmp_path, half_done):
-    told = start(*TRAIN, "--out", tmp_path / "whole.pt", processes=2)
-    assert told.count("test accuracy") == 1, "one process reports"
-    go_on = tmp_path / "half.pt"
-    go_on.write_bytes(half_done.read_bytes())
-    start("-m", "layermatch_lite", "train", "--resume", go_on, processes=2)
-    whole, resumed = Run.load(tmp_path / "whole.pt"), Run.load(go_on)
-    assert whole.environment["processes"] == 2 and resumed.step == 8
+def test_torchrun_resumes_a_stopped_run(one_and_two, tmp_path):
+    folder = one_and_two["folders"][1]
+    path = tmp_path / "half.run"
+    path.write_bytes((folder / "half.run").read_bytes())
+    assert Run.load(path).step == 3
+    out = start("-m", "layermatch_lite", "train", "--resume", path, processes=2)
+    assert out.count("test accuracy") == 1, "one process reports"
+    whole, resumed = Run.load(folder / "whole.run"), Run.load(path)
+    assert whole.environment["processes"] == 2 and resumed.step == 6
     assert resumed.history == whole.history
     for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values()):
         assert torch.equal(a, b)
+    with pytest.raises(InputError, match="started on 2 processes, here are 1.*nproc_per_node=2"):
+        train(resume=path)
 
 
-@pytest.mark.slow
-def test_another_number_of_processes_is_refused(tmp_path, half_done):
-    with pytest.raises(
-        InputError, match=r"started on 2 processes, here are 1; go on with it torchrun .*nproc_per_node=2"
-    ):
-        train(resume=half_done)
-    start(*TRAIN, "--out", tmp_path / "one.pt")
-    told = start("-m", "layermatch_lite", "train", "--resume", tmp_path / "one.pt", processes=2, ok=False)
-    assert "started on 1 processes, here are 2; go on with it without torchrun" in told
+@pytest.fixture
+def one_of_two(monkeypatch):
+    """This process takes itself for one of two."""
+    for module in (parallel, train_module):
+        monkeypatch.setattr(module, "world_size", lambda: 2)
 
 
-@pytest.mark.slow
+def test_a_run_of_one_process_is_refused_by_two(tmp_path, request):
+    train(SMALL, save=tmp_path / "one.pt")
+    request.getfixturevalue("one_of_two")
+    with pytest.raises(InputError, match="started on 1 processes, here are 2.*without torchrun"):
+        next(train_steps(resume=tmp_path / "one.pt"))
+
+
 @pytest.mark.parametrize(
-    "wrong, told",
+    "wrong, words",
     [
-        (("--batch-size", "9"), "batch_size=9 cannot be shared equally by 2 processes; give batch_size=10, say"),
-        (("--device", "cuda:0"), "device='cuda:0' names one GPU"),
-        (("--noise", "confusion", "--noise-rate", "0.2"), "noise='confusion' looks at the whole batch"),
+        (dict(batch_size=9), "batch_size=9 cannot be shared equally by 2 processes; give batch_size=10"),
+        (dict(noise="confusion", noise_rate=0.2), "noise='confusion' looks at the whole batch"),
+        (dict(compile=True, cuda_graphs=True), "cuda_graphs=True is for one process"),
     ],
 )
-def test_settings_that_two_processes_cannot_share(tmp_path, wrong, told):
-    assert told in start(*TRAIN, *wrong, "--out", tmp_path / "run.pt", processes=2, ok=False)
+def test_settings_that_two_processes_cannot_share(one_of_two, wrong, words):
+    with pytest.raises(InputError, match=words):
+        next(train_steps(SMALL.changed(**wrong)))
+
+
+def test_one_named_gpu_for_two_processes(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="device='cuda:0' names one GPU"), parallel.processes("cuda:0"):
+        pass
 
 
 def test_alone_nothing_changes(g):

@@ -3,7 +3,6 @@
 import math
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -75,13 +74,6 @@ def test_every_method_changes_every_weight(method):
 def test_any_share_of_strong_labelled_views(dataset, labels, share):
     run = train(replace(SMALL, dataset=dataset, num_labels=labels, steps=2, strong_labelled=share))
     assert math.isfinite(run.history[-1]["loss_s"])
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_training_computes_the_same():
-    plain, compiled = train(replace(SMALL, steps=3)), train(replace(SMALL, steps=3, compile=True))
-    assert compiled.history[-1]["loss_s"] == pytest.approx(plain.history[-1]["loss_s"], rel=1e-3)
 
 
 def test_methods_differ_and_explicit_switches_override():
@@ -242,7 +234,7 @@ def test_resuming_uses_the_recorded_thread_count(tmp_path):
                 run.save(path)
                 break
         torch.set_num_threads(2)
-        for run in train_steps(resume=path):
+        for run in train_steps(resume=path):  # noqa: B007
             assert torch.get_num_threads() == 2, "the user's, whenever the user has control"
         assert run.step > 4
         assert_same(train(resume=path), whole)
@@ -307,25 +299,11 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
 def test_kill_9_at_random_moments(tmp_path):
     """A process killed without warning, again and again, ends with the history of one that was left alone."""
     path, moments = tmp_path / "run.pt", random.Random(0)
-    config = TrainConfig(steps=120, batch_size=8, mu=3, log_every=4, threshold=0.4, device="cpu")
-    start = [
-        "--steps",
-        "120",
-        "--batch-size",
-        "8",
-        "--mu",
-        "3",
-        "--log-every",
-        "4",
-        "--threshold",
-        "0.4",
-        "--device",
-        "cpu",
-        "--out",
-        str(path),
-    ]
+    config = TrainConfig(steps=80, batch_size=8, mu=3, log_every=4, threshold=0.4, device="cpu")
+    options = "--steps 80 --batch-size 8 --mu 3 --log-every 4 --threshold 0.4 --device cpu --out"
+    start = [*options.split(), str(path)]
     reached = []
-    for _ in range(4):
+    for _ in range(2):
         arguments = ["--resume", str(path)] if path.exists() else start
         process = subprocess.Popen(
             [sys.executable, "-m", "layermatch_lite", "train", *arguments],
@@ -341,7 +319,7 @@ def test_kill_9_at_random_moments(tmp_path):
         process.kill()
         process.wait()
         reached.append(Run.load(path).step)  # whatever the moment, the file is whole
-    assert reached == sorted(reached) and 0 < reached[-1] < 120, reached
+    assert reached == sorted(reached) and 0 < reached[-1] < 80, reached
     subprocess.run(
         [sys.executable, "-m", "layermatch_lite", "train", "--resume", str(path)], check=True, capture_output=True
     )

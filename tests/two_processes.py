@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from layermatch_lite import TrainConfig, train_steps
+from layermatch_lite import TrainConfig, train, train_steps
 from layermatch_lite.runs.parallel import processes, rank
 
 BASE = dict(
@@ -18,6 +18,8 @@ BASE = dict(
     batch_size=8,
     mu=2,
     threshold=0.105,
+    strong_labelled=1.0,
+    lr=0.03,
     device="cpu",
     probe_every=6,
 )
@@ -53,9 +55,21 @@ def watched(config: TrainConfig) -> dict:
     }
 
 
+def whole_and_half(folder: Path) -> None:
+    """One run to its end, and one that is stopped at step 3 of 6."""
+    config = TrainConfig.from_dict(BASE | dict(method="freematch", grad_relu="gate"))
+    train(config, save=folder / "whole.run")
+    for run in train_steps(config):
+        if run.step == 3:
+            if rank() == 0:
+                run.save(folder / "half.run")
+            break
+
+
 def main() -> None:
     torch.set_num_threads(1)
     with processes("cpu"):
+        whole_and_half(Path(sys.argv[1]))
         for name, variant in VARIANTS.items():
             found = watched(TrainConfig.from_dict(BASE | variant))
             if rank() == 0:
