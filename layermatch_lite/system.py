@@ -78,7 +78,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
             with np.load(f, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
         except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds for a damaged file
-            raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from error
+            raise ValueError(f"damaged .npz file ({type(error).__name__}: {error})") from error
 
 
 def cached_npz(

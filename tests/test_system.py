@@ -49,7 +49,7 @@ def test_reading_gives_what_was_written_or_one_clear_error(whole):
     arrays = read_npz(whole)
     assert set(arrays) == {"a", "b"} and np.array_equal(arrays["a"], np.arange(1000)) and str(arrays["b"]) == "text"
     for path in damaged(whole).values():
-        with pytest.raises(ValueError, match="is damaged"):
+        with pytest.raises(ValueError, match="damaged"):
             read_npz(path)
     for path in (whole.parent, whole.with_name("missing")):
         with pytest.raises(OSError):
