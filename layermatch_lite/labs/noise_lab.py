@@ -22,10 +22,11 @@ from matplotlib.ticker import MaxNLocator
 from ..core.centers import AvgClustering
 from ..core.seeding import generator
 from ..core.theory import classifier_gradient, split_classifier_gradient, with_bias
-from ..data.augment import Views
+from ..data.views import Views
 from ..data.batches import labelled_batch, unlabelled_batch
 from ..errors import InputError
-from ..figures.plots import confusion_counts, layer_styles
+from ..figures.maps import confusion_counts
+from ..figures.style import layer_styles
 from ..runs.config import TrainConfig
 from ..runs.run import Run
 from ..runs.train import data_of, train_steps

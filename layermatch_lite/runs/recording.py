@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.augment import Views
+from ..data.views import Views
 from .config import TrainConfig
 from ..data.sets import SSLData
 from .device import autocast
