@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from layermatch_lite import TrainConfig
-from layermatch_lite.data import image_operations
+from layermatch_lite.data import image_operations as augment
 from layermatch_lite.data.sets import CIFAR10_CLASSES, split
 from layermatch_lite.runs.recording import Recording
 
@@ -32,18 +32,18 @@ def photographs(g):
     return x.clamp(0, 1).mul(255).to(torch.uint8)
 
 
-@pytest.mark.parametrize("name", image_operations.COLOR_OPERATIONS)
+@pytest.mark.parametrize("name", augment.COLOR_OPERATIONS)
 def test_the_baseline_does_what_the_package_does(name, photographs):
     """The same operation at the same level: equal pixels, but for roundings, and for what moves at the edge."""
     for level in (0.1, 0.5, 0.9):
         for sign in (1, -1):
             n = len(photographs)
             drawn = torch.zeros(n, dtype=torch.long), torch.full((n,), level), torch.full((n,), sign), torch.ones(n) > 0
-            ours = image_operations.operate(photographs, *drawn, (name,)).permute(0, 2, 3, 1).int().numpy()
+            ours = augment.operate(photographs, *drawn, (name,)).permute(0, 2, 3, 1).int().numpy()
             pil = [Image.fromarray(i) for i in photographs.permute(0, 2, 3, 1).numpy()]
             theirs = [np.asarray(baseline_dataloader.OPERATIONS[name](i, level, sign)).astype(int) for i in pil]
             off = np.abs(ours - np.stack(theirs))
-            assert (off > 2).mean() < (0.12 if name in image_operations.MOVES else 0.001), (level, sign)
+            assert (off > 2).mean() < (0.12 if name in augment.MOVES else 0.001), (level, sign)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

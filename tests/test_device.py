@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from layermatch_lite import TrainConfig, load_data, train, train_steps
 from layermatch_lite.cli import main as cli
 from layermatch_lite.core import methods
-from layermatch_lite.data import image_operations
+from layermatch_lite.data import image_operations as augment
 from layermatch_lite.data.sets import split
 from layermatch_lite.errors import InputError
 from layermatch_lite.models import WideResNet, build_model
@@ -155,7 +155,7 @@ def test_a_counter_that_goes_to_the_gpu_is_noticed(fake_cuda, monkeypatch):
 
 
 def test_a_step_that_would_wait_is_noticed(fake_cuda, monkeypatch):
-    monkeypatch.setattr(engine, "operate", partial(image_operations.operate, everywhere=False))
+    monkeypatch.setattr(engine, "operate", partial(augment.operate, everywhere=False))
     with pytest.raises(torch._subclasses.fake_tensor.DynamicOutputShapeException):
         three_steps(fake_cuda, method="fixmatch")
 
@@ -187,11 +187,11 @@ def drawn(n, operations, g):
     )
 
 
-@pytest.mark.parametrize("operations", [image_operations.COLOR_OPERATIONS, image_operations.GREY_OPERATIONS])
+@pytest.mark.parametrize("operations", [augment.COLOR_OPERATIONS, augment.GREY_OPERATIONS])
 def test_operations_everywhere_and_where_chosen_give_the_same_images(g, operations):
-    x = torch.randint(256, (300, 3 if operations is image_operations.COLOR_OPERATIONS else 1, 32, 32), generator=g, dtype=torch.uint8)
+    x = torch.randint(256, (300, 3 if operations is augment.COLOR_OPERATIONS else 1, 32, 32), generator=g, dtype=torch.uint8)
     before, draws = x.clone(), drawn(300, operations, g)
-    there, everywhere = (image_operations.operate(x, *draws, everywhere=e) for e in (False, True))
+    there, everywhere = (augment.operate(x, *draws, everywhere=e) for e in (False, True))
     assert there.dtype == everywhere.dtype == torch.uint8 and torch.equal(there, everywhere)
     assert torch.equal(x, before) and not torch.equal(x, there)
 
@@ -199,11 +199,11 @@ def test_operations_everywhere_and_where_chosen_give_the_same_images(g, operatio
 @pytest.mark.slow
 @GPP
 def test_compiled_operations_give_the_same_images(g):
-    x, draws = torch.randint(256, (64, 3, 32, 32), generator=g, dtype=torch.uint8), drawn(64, image_operations.COLOR_OPERATIONS, g)
+    x, draws = torch.randint(256, (64, 3, 32, 32), generator=g, dtype=torch.uint8), drawn(64, augment.COLOR_OPERATIONS, g)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a fall-back would be no test
-        fast = device.compiled(partial(image_operations.operate, everywhere=True))(x, *draws)
-    eager = image_operations.operate(x, *draws)
+        fast = device.compiled(partial(augment.operate, everywhere=True))(x, *draws)
+    eager = augment.operate(x, *draws)
     # The compiler may round a blend the other way where it fuses multiplication and addition.
     assert (fast.int() - eager.int()).abs().max() <= 1 and (fast != eager).float().mean() < 1e-3
 

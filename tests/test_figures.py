@@ -70,7 +70,7 @@ def outcomes(shift=0.0, benefit=True):
 def points():
     """An untrained network made sure of itself, and points for it."""
     torch.manual_seed(0)
-    model = MLP(2, 4).eval()
+    model = MLP(2, num_classes=4).eval()
     with torch.no_grad():
         model.classifier.weight.mul_(20)
     return model, load_data("blobs", 4)
@@ -102,9 +102,8 @@ def drawn():
     with torch.no_grad():
         other.classifier.weight.copy_(model.classifier.weight.roll(1, 0))
     sure, right = r.confidence[-1].astype("float32"), r.right[-1]
-    state = lambda: (
-        list(warnings.filters), dict.copy(matplotlib.rcParams), torch.get_num_threads(), torch.get_rng_state().tolist()
-    )  # fmt: skip
+    settings = lambda: {k: dict.__getitem__(matplotlib.rcParams, k) for k in matplotlib.rcParams}  # resolves no backend
+    state = lambda: (list(warnings.filters), settings(), torch.get_num_threads(), torch.get_rng_state().tolist())
     before = state()
     draw = {
         "benefit_over": lambda s: figures.benefit_over({"a": probed(s / 3)}),
