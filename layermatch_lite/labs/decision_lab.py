@@ -19,8 +19,8 @@ from ..core.centers import AvgClustering
 from ..core.losses import pseudo_label
 from ..core.seeding import generator
 from ..core.theory import feature_gradient
-from ..data.views import Views
 from ..data.sets import SSLData, load_data
+from ..data.views import Views
 from ..errors import InputError
 from ..figures.style import class_styles
 from ..models import build_model

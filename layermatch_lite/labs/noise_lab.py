@@ -22,8 +22,8 @@ from matplotlib.ticker import MaxNLocator
 from ..core.centers import AvgClustering
 from ..core.seeding import generator
 from ..core.theory import classifier_gradient, split_classifier_gradient, with_bias
-from ..data.views import Views
 from ..data.batches import labelled_batch, unlabelled_batch
+from ..data.views import Views
 from ..errors import InputError
 from ..figures.maps import confusion_counts
 from ..figures.style import layer_styles
