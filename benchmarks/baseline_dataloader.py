@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from layermatch_lite import TrainConfig, load_data
-from layermatch_lite.data.augment import GRAY_FILL
+from layermatch_lite.data.image_operations import GRAY_FILL
 from layermatch_lite.data.sets import SSLData
 from layermatch_lite.models import build_model
 from layermatch_lite.runs.run import cosine_schedule

@@ -10,14 +10,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from layermatch_lite import TrainConfig, load_data, load_recorded, train_steps
+from layermatch_lite import TrainConfig, figures, load_data, load_recorded, train_steps
 from layermatch_lite.core import theory
-from layermatch_lite.figures import plots
 from layermatch_lite.figures.embedding import embed
 from layermatch_lite.labs.drawing import Look
 from layermatch_lite.labs.noise_lab import NoiseBench, NoiseState
 from layermatch_lite.studies.demo import run_demo
-from layermatch_lite.studies.report import frame
+from layermatch_lite.studies.report import NAMES, frame
 from layermatch_lite.studies.study import load
 from layermatch_lite.system import write_atomically
 
@@ -31,7 +30,7 @@ def results(name: str) -> dict:
 
 def arrows():
     z, y, W = theory.toy(seed=1)
-    return plots.gradient_arrows(z, y, (z @ W.T).argmax(1), W)
+    return figures.gradient_arrows(z, y, (z @ W.T).argmax(1), W)
 
 
 def decisions():
@@ -41,23 +40,23 @@ def decisions():
     for run in train_steps(config, data):
         if run.step in (20, 60, 300):
             models[f"step {run.step}"] = copy.deepcopy(run.model).eval()
-    return plots.decision_figure(models, data, config.threshold)
+    return figures.decision_figure(models, data, config.threshold)
 
 
 def over_training():
     measured = {s: frame(part["benefit"]) for s, part in results("evidence")["training"].items()}
-    return plots.benefit_over(measured, title="What pseudo-labels do to each layer during FixMatch (10 seeds)")
+    return figures.benefit_over(measured, title="What pseudo-labels do to each layer during FixMatch (10 seeds)")
 
 
 def over_noise():
     t = frame(results("evidence")["training"]["digits, 10 labels"]["under_noise"]).query("step == 600")
     kinds = {kind: t[t["kind"] == kind] for kind in t["kind"].unique()}
-    return plots.benefit_over(kinds, x="rate", title="digits, 10 labels, end of FixMatch: known errors (10 seeds)")
+    return figures.benefit_over(kinds, x="rate", title="digits, 10 labels, end of FixMatch: known errors (10 seeds)")
 
 
 def two_by_two():
     t = frame(results("evidence")["training"]["digits, 10 labels"]["benefit"])
-    return plots.two_by_two(t, "digits, 10 labels, during FixMatch (10 seeds)")
+    return figures.two_by_two(t, "digits, 10 labels, during FixMatch (10 seeds)")
 
 
 BY_LABELS = {d: {k: f"{d}, {k} labels" for k in (10, 20, 40, 100)} for d in ("mnist1d", "digits")}
@@ -66,13 +65,13 @@ BY_LABELS = {d: {k: f"{d}, {k} labels" for k in (10, 20, 40, 100)} for d in ("mn
 def strategies():
     rows = ("supervised", "fixmatch", "grad_relu", "avg_clustering", "layermatch")
     study = load(HERE / "results" / "study_two_by_two.json")
-    return plots.study_figure(study, BY_LABELS, rows, title="LayerMatch's two strategies")
+    return figures.study_figure(study, BY_LABELS, rows, title="LayerMatch's two strategies")
 
 
 def partner():
     rows = ("fixmatch", "layermatch", "freematch", "freematch + layermatch")
     study = load(HERE / "results" / "study_partner.json")
-    return plots.study_figure(study, BY_LABELS, rows, title="Which layers, and which samples")
+    return figures.study_figure(study, BY_LABELS, rows, title="Which layers, and which samples")
 
 
 def depth():
@@ -84,33 +83,33 @@ def depth():
             row: [a - b for a, b in zip(rows[row], rows["nothing"])] for row in ("gate", "classifier", *cuts)
         }
     label = "blocked - nothing blocked, test accuracy"
-    return plots.differences_figure(panels, label, "Where to cut the pseudo-label gradient")
+    return figures.differences_figure(panels, label, "Where to cut the pseudo-label gradient")
 
 
 def centers(setting: str = "digits, 10 labels"):
     rows = {name: frame(row["clusters"]) for name, row in results("evidence")["centers"][setting].items()}
     averaged = rows["layermatch"][["seed", "step"]].assign(drift_W=rows["layermatch"]["drift_W_bar"])
     tables = {"FixMatch, W": rows["fixmatch"], "LayerMatch, W": rows["layermatch"], "LayerMatch, averaged W": averaged}
-    return plots.over_training(tables, ("drift_W", "angle_to_center"), f"{setting}: centres (10 seeds)")
+    return figures.over_training(tables, ("drift_W", "angle_to_center"), f"{setting}: centres (10 seeds)")
 
 
 def clusters(setting: str = "digits, 10 labels"):
     rows = results("evidence")["centers"][setting]
     tables = {
-        plots.NAMES[m]: frame(rows[m]["clusters"]) for m in ("supervised", "fixmatch", "avg_clustering", "layermatch")
+        NAMES[m]: frame(rows[m]["clusters"]) for m in ("supervised", "fixmatch", "avg_clustering", "layermatch")
     }
-    return plots.over_training(tables, ("scatter_ratio", "silhouette", "nmi"), f"{setting}: test features (10 seeds)")
+    return figures.over_training(tables, ("scatter_ratio", "silhouette", "nmi"), f"{setting}: test features (10 seeds)")
 
 
 def maps():
-    recordings = {plots.NAMES[m]: load_recorded(f"digits_{m}") for m in ("supervised", "fixmatch", "layermatch")}
+    recordings = {NAMES[m]: load_recorded(f"digits_{m}") for m in ("supervised", "fixmatch", "layermatch")}
     snapshots = [1, 6, 20]
     points = {name: embed([r.features[s] for s in snapshots], progress=True) for name, r in recordings.items()}
-    return plots.maps_figure(points, recordings, snapshots, "UMAP of features, digits, 10 labels")
+    return figures.maps_figure(points, recordings, snapshots, "UMAP of features, digits, 10 labels")
 
 
 MAKE: dict[str, Callable] = {
-    "views": lambda: plots.views_figure(load_data("mnist1d", 20)),
+    "views": lambda: figures.views_figure(load_data("mnist1d", 20)),
     "study": strategies,
     "partner": partner,
     "gradient_arrows": arrows,
@@ -122,7 +121,7 @@ MAKE: dict[str, Callable] = {
     "centre_drift": centers,
     "cluster_quality": clusters,
     "umap": maps,
-    "demo": lambda: plots.comparison_figure(run_demo()),
+    "demo": lambda: figures.comparison_figure(run_demo()),
 }
 
 
@@ -138,7 +137,7 @@ def noise_lab() -> tuple[str, Look]:
 def draw_noise_lab() -> str:
     """Write its picture, and beside the results what it was set to and its alt text; returns the latter."""
     link, look = noise_lab()
-    write_atomically(FIGURES / "noise_lab.png", lambda f: f.write(plots.shrink(look.png)))
+    write_atomically(FIGURES / "noise_lab.png", lambda f: f.write(figures.shrink(look.png)))
     told = json.dumps({"link": link, "alt": look.alt}, indent=1, ensure_ascii=False)
     write_atomically(HERE / "results" / "noise_lab.json", lambda f: f.write(told.encode()))
     return look.alt
@@ -147,7 +146,7 @@ def draw_noise_lab() -> str:
 def main() -> None:
     for name, make in MAKE.items():
         figure, alt = make()
-        plots.save(figure, FIGURES / f"{name}.png")
+        figures.save(figure, FIGURES / f"{name}.png")
         print(f"figures/{name}.png: {alt}", flush=True)
     print(f"figures/noise_lab.png: {draw_noise_lab()}")
 

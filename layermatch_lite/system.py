@@ -1,4 +1,4 @@
-"""The machine: its cores, the cache folder, and writing files so that nothing already saved is lost."""
+"""The machine: its cores and threads, the cache folder, and files: written so that nothing saved is lost, read safely."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 __version__ = "0.2.0"
 
@@ -64,3 +66,38 @@ def threads(n: int | None = None) -> Iterator[None]:
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
+
+
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Every array of an .npz file. Never executes code from it.
+
+    Raises OSError where the file cannot be opened, and ValueError for any content that is not a complete .npz file.
+    """
+    with open(path, "rb") as f:
+        try:
+            with np.load(f, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds for a damaged file
+            raise ValueError(f"damaged .npz file ({type(error).__name__}: {error})") from error
+
+
+def cached_npz(
+    path: Path, check: Callable[[dict[str, np.ndarray]], bool], compute: Callable[[], dict[str, np.ndarray]] | None = None
+) -> dict[str, np.ndarray] | None:
+    """The arrays cached at `path`; where there are none that pass `check`, those of compute(), cached for the next time.
+
+    Without compute: None in that case.
+    """
+    try:
+        if check(arrays := read_npz(path)):
+            return arrays
+    except (OSError, ValueError, KeyError):  # KeyError: check looked for an array that is missing
+        pass
+    if compute is None:
+        return None
+    arrays = compute()
+    try:
+        write_atomically(path, lambda f: np.savez(f, **arrays))
+    except OSError as error:
+        print(f"note: {path} could not be written ({error}); next time this is computed again.")
+    return arrays

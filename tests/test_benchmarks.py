@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from layermatch_lite import TrainConfig
-from layermatch_lite.data import augment
+from layermatch_lite.data import image_operations as augment
 from layermatch_lite.data.sets import CIFAR10_CLASSES, split
 from layermatch_lite.runs.recording import Recording
 

@@ -73,7 +73,7 @@ def test_drift():
 
 
 @pytest.mark.parametrize(
-    "z, y, told",
+    "z, y, named",
     [
         ([[1.0, np.nan], [0, 1], [2, 2]], [0, 1, 1], "1 of 3 features hold NaN"),
         ([[1.0, np.inf], [0, 1], [2, 2]], [0, 1, 1], "NaN or infinity"),
@@ -83,10 +83,10 @@ def test_drift():
         ([1.0, 0], [0, 1], "do not fit"),
     ],
 )
-def test_what_cannot_be_measured(z, y, told):
+def test_what_cannot_be_measured(z, y, named):
     angle = lambda z, y: distance_to_center(z, y, np.ones((3, 2)))
-    for f in (cluster_quality, scatter_ratio) + ((angle,) if told not in ("one class", "too few") else ()):
-        with pytest.raises(InputError, match=told):
+    for f in (cluster_quality, scatter_ratio) + ((angle,) if named not in ("one class", "too few") else ()):
+        with pytest.raises(InputError, match=named):
             f(np.array(z), np.array(y))
 
 
@@ -101,7 +101,7 @@ def test_leaving_oneself_out_by_hand():
 
 
 @pytest.mark.parametrize(
-    "y, W, told",
+    "y, W, named",
     [
         ([0, -1], np.eye(2), "labels from -1 to 0 do not fit 2 centres"),
         ([0, 2], np.eye(2), "labels from 0 to 2 do not fit 2 centres"),
@@ -110,8 +110,8 @@ def test_leaving_oneself_out_by_hand():
         ([0, 1], np.full((2, 2), np.nan), "finite centres"),
     ],
 )
-def test_centres_that_do_not_fit(y, W, told):
-    with pytest.raises(InputError, match=told):
+def test_centres_that_do_not_fit(y, W, named):
+    with pytest.raises(InputError, match=named):
         distance_to_center(np.ones((2, 2)), np.array(y), W)
     with pytest.raises(InputError, match="NaN"):
         drift(np.ones((2, 2)), np.full((2, 2), np.nan))

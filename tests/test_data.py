@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from layermatch_lite import InputError, load_data
-from layermatch_lite.data import sets as data
-from layermatch_lite.data.sets import EMBEDDED, choose_labels, split
+from layermatch_lite.data import folders, split
+from layermatch_lite.data.sets import EMBEDDED, choose_labels
+from layermatch_lite.system import cache_dir
 
 SHAPES = {
     "mnist1d": (4000, 1000, 10, (1, 40)),
@@ -115,7 +116,7 @@ def test_split_your_own_tensors():
 
 def test_the_shipped_mnist1d_is_what_its_authors_package_generates():
     pytest.importorskip("mnist1d", reason="development dependency")
-    folder = Path(data.__file__).with_name("embedded")
+    folder = Path(folders.__file__).with_name("embedded")
     sys.path.insert(0, str(folder))
     try:
         from make_mnist1d import PATH, make
@@ -161,8 +162,8 @@ def test_a_folder_is_decoded_in_order(folder):
 def test_the_cache_is_used_and_rebuilt_when_the_folder_changes(folder, monkeypatch):
     first = load_data(folder, 4)
     decoded = []
-    real = data._decode
-    monkeypatch.setattr(data, "_decode", lambda files, *a: decoded.append(len(files)) or real(files, *a))
+    real = folders._decode
+    monkeypatch.setattr(folders, "_decode", lambda files, *a: decoded.append(len(files)) or real(files, *a))
     assert torch.equal(load_data(folder, 4).x_unlabelled, first.x_unlabelled) and not decoded
     Image.new("RGB", (16, 16), "red").save(folder / "train" / "cat" / "000.png")
     changed = load_data(folder, 4)
@@ -174,7 +175,7 @@ def test_the_cache_is_used_and_rebuilt_when_the_folder_changes(folder, monkeypat
 
 def test_one_folder_has_one_cache_whatever_it_is_called(folder, monkeypatch):
     load_data(folder, 4)
-    monkeypatch.setattr(data, "_decode", None)  # to decode again would fail
+    monkeypatch.setattr(folders, "_decode", None)  # to decode again would fail
     monkeypatch.chdir(folder.parent)
     assert load_data("images/", 4).num_labels == load_data("./images", 4).num_labels == 4
 
@@ -191,7 +192,7 @@ def test_mirroring_can_be_chosen(folder):
 
 def test_a_damaged_cache_is_rebuilt(folder):
     first = load_data(folder, 4)
-    (cache,) = (data.cache_dir() / "folders").glob("*.npz")
+    (cache,) = (cache_dir() / "folders").glob("*.npz")
     cache.write_bytes(cache.read_bytes()[:500])
     assert torch.equal(load_data(folder, 4).x_unlabelled, first.x_unlabelled)
 
@@ -200,7 +201,7 @@ def test_a_cache_that_cannot_be_written_costs_a_note_only(folder, monkeypatch, t
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LAYERMATCH_CACHE", str(tmp_path / "file"))
     assert load_data(folder, 4).num_labels == 4
-    assert "could not be cached" in capsys.readouterr().out
+    assert "could not be written" in capsys.readouterr().out
 
 
 def remove(path):
@@ -210,7 +211,7 @@ def remove(path):
 
 
 @pytest.mark.parametrize(
-    "spoil, named",
+    "damage, named",
     [
         (lambda f: remove(f / "test"), "no folder test/"),
         (lambda f: [remove(f / "train" / c) for c in ("cat", "dog")], "no class folders"),
@@ -229,8 +230,8 @@ def remove(path):
         ),
     ],
 )
-def test_spoilt_folders(folder, spoil, named):
-    spoil(folder)
+def test_damaged_folders(folder, damage, named):
+    damage(folder)
     with pytest.raises(InputError, match=named):
         load_data(folder, 4)
 

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from layermatch_lite import TrainConfig, load_data, train, train_steps
 from layermatch_lite.cli import main as cli
 from layermatch_lite.core import methods
-from layermatch_lite.data import augment
+from layermatch_lite.data import image_operations as augment
 from layermatch_lite.data.sets import split
 from layermatch_lite.errors import InputError
 from layermatch_lite.models import WideResNet, build_model

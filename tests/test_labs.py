@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from layermatch_lite import InputError, Recording, TrainConfig, load_data, load_recorded, record, train
 from layermatch_lite.core.theory import classifier_gradient
-from layermatch_lite.data.augment import Views
+from layermatch_lite.data.views import Views
 from layermatch_lite.labs import (
     DecisionLab,
     LiveRun,

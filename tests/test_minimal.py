@@ -7,8 +7,8 @@ import torch
 
 from layermatch_lite import TrainConfig, load_data, train_steps
 from layermatch_lite.core import minimal
-from layermatch_lite.data.augment import Views
 from layermatch_lite.data.batches import draw_batch
+from layermatch_lite.data.views import Views
 
 METHODS = {
     "fixmatch": minimal.FixMatch,

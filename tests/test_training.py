@@ -33,8 +33,8 @@ from layermatch_lite import (
 )
 from layermatch_lite.core.methods import FixMatch
 from layermatch_lite.core.seeding import generator
-from layermatch_lite.data.augment import Views
 from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
+from layermatch_lite.data.views import Views
 from layermatch_lite.runs import train as train_module
 from layermatch_lite.runs.run import EMA
 from layermatch_lite.variants.gate import Gate

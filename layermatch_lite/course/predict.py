@@ -85,7 +85,7 @@ class Predict(widgets.VBox):
 
         result: a number; a list of numbers, one for each x; or {item: number}, where the highest comes first.
         """
-        from ..figures.plots import show
+        from ..figures.output import show
 
         try:
             result = self.question.check_result(_plain(result))
@@ -144,7 +144,7 @@ class Predict(widgets.VBox):
         self.error.say(error)
 
     def _draw(self) -> None:
-        from ..figures.plots import as_png
+        from ..figures.output import as_png
 
         if self.question.kind != "curve":
             self.sketch.layout.display = "none"

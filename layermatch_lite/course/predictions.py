@@ -396,7 +396,7 @@ def collect(folder: Path) -> tuple[dict[str, dict[str, dict]], list[str]]:
 
 def draw_class(folder: Path, out: Path) -> Iterator[str]:
     """Write one PNG for each question; yields what it shows, then a line for every file that could not be read."""
-    from ..figures.plots import save
+    from ..figures.output import save
 
     questions, unread = collect(folder)
     for name, entries in questions.items():

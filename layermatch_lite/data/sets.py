@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,12 +13,12 @@ from torch import Tensor
 
 from ..core.seeding import generator
 from ..errors import InputError, check_choice, check_range
-from ..system import cache_dir, write_atomically
+from ..system import cache_dir, read_npz
+from .folders import load_folder
 
 EMBEDDED = ("mnist1d", "digits", "two_moons", "blobs")
 NAMES = (*EMBEDDED, "cifar10")
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,8 @@ def load_data(
     name = os.fspath(name_or_path)
     natural, copy = False, ""
     if name == "mnist1d":
-        with np.load(Path(__file__).with_name("embedded") / "mnist1d.npz", allow_pickle=False) as f:
-            x, y, x_test, y_test = f["x"][:, None], f["y"], f["x_test"][:, None], f["y_test"]
+        f = read_npz(Path(__file__).with_name("embedded") / "mnist1d.npz")
+        x, y, x_test, y_test = f["x"][:, None], f["y"], f["x_test"][:, None], f["y_test"]
         classes = tuple("0123456789")
     elif name == "digits":
         x, y, x_test, y_test = _digits()
@@ -174,25 +172,11 @@ def split(
     val, pool = order[:num_val], order[num_val:].sort().values
     x_pool, y_pool = (x[pool], y[pool]) if num_val else (x, y)  # no copy where none is needed
     labelled = choose_labels(y_pool, len(classes), num_labels, generator(seed, "labels"))
-    enough = max(
-        1, 4_000_000 // x_pool[0, 0].numel()
-    )  # samples for a mean; in float64, so that the thread count does not show
+    enough = max(1, 4_000_000 // x_pool[0, 0].numel())  # samples for a mean; float64 hides the number of threads
     some = x_pool[:: max(1, len(x_pool) // enough)].transpose(0, 1).flatten(1).double()
     mean, std = some.mean(1).float(), some.std(1).clamp(min=1e-6).float()
     return SSLData(
-        name,
-        classes,
-        x_pool[labelled],
-        y_pool[labelled],
-        x_pool,
-        y_pool,
-        x[val],
-        y[val],
-        x_test,
-        y_test,
-        mean,
-        std,
-        flip,
+        name, classes, x_pool[labelled], y_pool[labelled], x_pool, y_pool, x[val], y[val], x_test, y_test, mean, std, flip
     )
 
 
@@ -244,7 +228,7 @@ def _points(name: str):
     return x[:1000], y[:1000], x[1000:], y[1000:]
 
 
-# --- CIFAR-10 and folders --------------------------------------------------------------------------------------------
+# --- CIFAR-10 --------------------------------------------------------------------------------------------------------
 
 
 def cifar10_root() -> Path:
@@ -283,116 +267,3 @@ def _cifar10(root: Path):
         ) from error
     x, x_test = (np.ascontiguousarray(d.data.transpose(0, 3, 1, 2)) for d in (train, test))
     return x, np.array(train.targets), x_test, np.array(test.targets), tuple(train.classes)
-
-
-def load_folder(folder: Path, progress: bool = False):
-    """Decode an image folder once, in parallel, into a cache that is rebuilt when the folder changes.
-
-    Returns x, y, x_test, y_test as arrays (uint8 (N, 3, H, W) and int64) and the class names in alphabetical order.
-    """
-    parts = {part: _list_images(folder, part) for part in ("train", "test")}
-    classes = tuple(parts["train"])
-    if classes != tuple(parts["test"]):
-        odd = sorted(set(classes) ^ set(parts["test"]))
-        raise InputError(
-            f"{folder}: class folders differ between train and test ({', '.join(odd)} only in one of them); "
-            "give both the same class names."
-        )
-    if len(classes) < 2:
-        raise InputError(f"{folder}: only one class ({classes[0]}); a classifier needs at least two class folders.")
-
-    try:
-        stats = [
-            (os.path.relpath(e.path, folder), e.stat().st_size, e.stat().st_mtime_ns)
-            for part in parts.values()
-            for files in part.values()
-            for e in files
-        ]
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror}); mend or remove it.") from error
-    state = hashlib.sha256(repr(stats).encode()).hexdigest()
-    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    cache = cache_dir() / "folders" / f"{key}.npz"
-    arrays = _read_cache(cache, state)
-    if arrays is None:
-        arrays = {}
-        for part, by_class in parts.items():
-            files = [e.path for entries in by_class.values() for e in entries]
-            arrays[part] = _decode(files, f"decoding {part}", progress)
-        if arrays["train"].shape[1:] != arrays["test"].shape[1:]:
-            a, b = (arrays[p].shape[:1:-1] for p in ("train", "test"))
-            raise InputError(
-                f"{folder}: train images are {a[0]}x{a[1]} pixels, test images {b[0]}x{b[1]}; resize them to one size."
-            )
-        try:
-            write_atomically(cache, lambda f: np.savez(f, state=np.array(state), **arrays))
-        except OSError as error:
-            print(f"note: the decoded images could not be cached ({error}); the next start decodes them again.")
-    y, y_test = (np.repeat(np.arange(len(classes)), [len(fs) for fs in parts[p].values()]) for p in ("train", "test"))
-    return arrays["train"], y, arrays["test"], y_test, classes
-
-
-def _list_images(folder: Path, part: str) -> dict[str, list[os.DirEntry]]:
-    """{class: image files in name order}, classes in alphabetical order."""
-    where = folder / part
-    if not where.is_dir():
-        raise InputError(
-            f"{folder} has no folder {part}/; lay it out as train/<class>/<image> and test/<class>/<image>."
-        )
-    found = {}
-    for entry in sorted(os.scandir(where), key=lambda e: e.name):
-        if entry.is_dir() and not entry.name.startswith("."):
-            files = [e for e in os.scandir(entry.path) if Path(e.name).suffix.lower() in IMAGE_SUFFIXES]
-            if not files:
-                raise InputError(f"{entry.path} holds no images; allowed endings: {' '.join(sorted(IMAGE_SUFFIXES))}.")
-            found[entry.name] = sorted(files, key=lambda e: e.name)
-    if not found:
-        raise InputError(f"{where} holds no class folders with images; lay it out as {part}/<class>/<image>.")
-    return found
-
-
-def _read_cache(cache: Path, state: str) -> dict[str, np.ndarray] | None:
-    """The cached arrays, or None where there are none, they are damaged, or the folder has changed since."""
-    try:
-        with np.load(cache, allow_pickle=False) as f:
-            return {"train": f["train"], "test": f["test"]} if str(f["state"]) == state else None
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _decode(files: list[str], title: str, progress: bool) -> np.ndarray:
-    """uint8 (N, 3, H, W) of image files of one size; Pillow decodes outside the interpreter's lock, so threads help."""
-    from PIL import Image
-    from tqdm import tqdm
-
-    def read(path: str) -> np.ndarray:
-        try:
-            with Image.open(path) as image:
-                return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        except Exception as error:  # Pillow has no common base class for a broken file
-            raise InputError(
-                f"{path} is not a readable image ({type(error).__name__}: {error}); replace or remove it."
-            ) from error
-
-    shape = read(files[0]).shape
-    out = np.empty((len(files), *shape), np.uint8)
-
-    def read_into(i: int) -> None:
-        image = read(files[i])
-        if image.shape != shape:
-            raise InputError(
-                f"{files[i]} is {image.shape[2]}x{image.shape[1]} pixels, {files[0]} is {shape[2]}x{shape[1]}; "
-                "resize all images to one size."
-            )
-        out[i] = image
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            for _ in tqdm(
-                pool.map(read_into, range(len(files))), title, len(files), unit=" images", disable=not progress
-            ):
-                pass
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return out

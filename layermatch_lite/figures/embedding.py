@@ -1,23 +1,21 @@
 """Maps of features: PCA at once, UMAP when it is done, all snapshots of a run in one space.
 
-All snapshots are embedded together, so a point can be followed through training; how far it went, a UMAP map does not tell. UMAP
-(McInnes et al. 2018) is imported only when used; with a fixed seed it runs on one thread and gives the same map every time
+All snapshots are embedded together, so a point can be followed through training; a UMAP map does not say how far it went.
+UMAP (McInnes et al. 2018) is imported only when used; with a fixed seed it runs on one thread and gives the same map every time
 on one machine. Maps are kept in the cache folder under a hash of everything they depend on.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..errors import InputError, check_choice, check_range
-from ..system import cache_dir, write_atomically
+from ..system import cache_dir, cached_npz, threads
 
 
 def embed(
@@ -64,7 +62,12 @@ def embed(
         )
     if not np.ptp(z, axis=0).any():
         raise InputError(f"all {len(z)} points are the same; there is nothing to map. Have the features collapsed?")
-    points = _pca(z) if method == "pca" else _cached_umap(z, n_neighbors, min_dist, seed, progress)
+    settings = (n_neighbors, min_dist, seed)
+    if method == "pca":
+        points = _pca(z)
+    else:
+        compute = lambda: {"points": _umap(z, *settings, progress)}
+        points = cached_npz(_cache_file(z, *settings), _complete(len(z)), compute)["points"]
     return np.split(points, np.cumsum([len(p) for p in parts])[:-1])
 
 
@@ -83,7 +86,7 @@ def _pca(z: np.ndarray) -> np.ndarray:
 def is_cached(snapshots: Sequence, *, n_neighbors: int = 15, min_dist: float = 0.1, seed: int = 0) -> bool:
     """Would `embed` find the UMAP map of these snapshots in the cache?"""
     z = np.concatenate([_checked(z, i) for i, z in enumerate(snapshots)])
-    return _read(_cache_file(z, n_neighbors, min_dist, seed), len(z)) is not None
+    return cached_npz(_cache_file(z, n_neighbors, min_dist, seed), _complete(len(z))) is not None
 
 
 def _cache_file(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int) -> Path:
@@ -99,41 +102,29 @@ def _cache_file(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int) -> 
     return cache_dir() / "maps" / f"{key}.npz"
 
 
-def _cached_umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress: bool) -> np.ndarray:
-    cache = _cache_file(z, n_neighbors, min_dist, seed)
-    points = _read(cache, len(z))
-    if points is None:
-        points = _umap(z, n_neighbors, min_dist, seed, progress)
-        try:
-            write_atomically(cache, lambda f: np.savez(f, points=points))
-        except OSError as error:
-            print(f"note: the map could not be cached ({error}); the next time it is computed again.")
-    return points
+def _complete(n: int) -> Callable[[dict[str, np.ndarray]], bool]:
+    """A check of cached arrays: do they hold a map of n points?"""
+
+    def check(arrays: dict[str, np.ndarray]) -> bool:
+        points = arrays["points"]
+        return points.shape == (n, 2) and points.dtype == np.float32 and bool(np.isfinite(points).all())
+
+    return check
 
 
 def _umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress: bool) -> np.ndarray:
-    from umap import UMAP
+    with threads():  # numba sets OpenMP's thread count for the whole process, and torch's with it
+        from umap import UMAP
 
-    fit = UMAP(
-        n_neighbors=n_neighbors,
-        min_dist=min_dist,
-        random_state=seed,
-        n_jobs=1,  # a fixed seed forces it; said here so that UMAP need not warn
-        init="pca",  # the same start for the same data, and no jumps between unconnected parts
-        tqdm_kwds={"disable": not progress, "desc": "UMAP"},
-    )
-    return fit.fit_transform(z.astype(np.float32)).astype(np.float32)
-
-
-def _read(cache: Path, n: int) -> np.ndarray | None:
-    """The cached map, or None where there is none or it is damaged."""
-    try:
-        with np.load(cache, allow_pickle=False) as f:
-            points = f["points"]
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-    whole = points.shape == (n, 2) and points.dtype == np.float32 and np.isfinite(points).all()
-    return points if whole else None
+        fit = UMAP(
+            n_neighbors=n_neighbors,
+            min_dist=min_dist,
+            random_state=seed,
+            n_jobs=1,  # a fixed seed forces it; said here so that UMAP need not warn
+            init="pca",  # the same start for the same data, and no jumps between unconnected parts
+            tqdm_kwds={"disable": not progress, "desc": "UMAP"},
+        )
+        return fit.fit_transform(z.astype(np.float32)).astype(np.float32)
 
 
 def _checked(z, i: int) -> np.ndarray:
@@ -143,6 +134,6 @@ def _checked(z, i: int) -> np.ndarray:
     if not np.isfinite(z).all():
         bad = int((~np.isfinite(z)).any(axis=1).sum())
         raise InputError(
-            f"{bad} of {len(z)} points in snapshot {i} hold NaN or infinity; training diverged, or they were never filled."
+            f"{bad} of {len(z)} points in snapshot {i} hold NaN or infinity; training diverged, or they were never filled in."
         )
     return z

@@ -19,10 +19,10 @@ from ..core.centers import AvgClustering
 from ..core.losses import pseudo_label
 from ..core.seeding import generator
 from ..core.theory import feature_gradient
-from ..data.augment import Views
 from ..data.sets import SSLData, load_data
+from ..data.views import Views
 from ..errors import InputError
-from ..figures.plots import class_styles
+from ..figures.style import class_styles
 from ..models import build_model
 from ..runs.config import METHODS, TrainConfig
 from ..studies.report import NAMES

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from ..errors import InputError
-from ..figures.plots import shrink
+from ..figures.output import shrink
 from ..figures.screen import Message, Picture, title
 from ..system import cache_dir
 from .background import Worker

@@ -9,8 +9,6 @@ another machine is another one: with recorded weights everybody sees the same pi
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,14 +22,15 @@ from matplotlib.ticker import MaxNLocator
 from ..core.centers import AvgClustering
 from ..core.seeding import generator
 from ..core.theory import classifier_gradient, split_classifier_gradient, with_bias
-from ..data.augment import Views
 from ..data.batches import labelled_batch, unlabelled_batch
+from ..data.views import Views
 from ..errors import InputError
-from ..figures.plots import confusion_counts, layer_styles
+from ..figures.maps import confusion_counts
+from ..figures.style import layer_styles
 from ..runs.config import TrainConfig
 from ..runs.run import Run
 from ..runs.train import data_of, train_steps
-from ..system import __version__, cache_dir, write_atomically
+from ..system import __version__, cache_dir, cached_npz, read_npz, write_atomically
 from ..variants.gate import gate
 from ..variants.noise import KINDS, corrupt, rows
 from .drawing import Canvas, Look, Squares, grow
@@ -129,8 +128,8 @@ def record_networks() -> None:
 def recorded_network(labels: int, step: int) -> tuple[Run, AvgClustering]:
     """The run of seed 0 as it starts, with the recorded weights and centres of this step."""
     run, centers = next(train_network(labels, seed=0))
-    with np.load(NETWORKS, allow_pickle=False) as f:
-        weights = {k.split("/")[1]: torch.from_numpy(f[k]) for k in f.files if k.startswith(f"{labels}_{step}/")}
+    start = f"{labels}_{step}/"
+    weights = {k.removeprefix(start): torch.from_numpy(w) for k, w in read_npz(NETWORKS).items() if k.startswith(start)}
     centers.weight, centers.bias = weights.pop("centers.weight"), weights.pop("centers.bias")
     run.model.load_state_dict(weights)
     return run, centers
@@ -181,10 +180,8 @@ def load(labels: int, step: int, seed: int) -> Prepared | None:
 
 @lru_cache(maxsize=3)  # 4 MB each
 def _read(path: Path, changed: int) -> Prepared | None:
-    try:
-        with np.load(path, allow_pickle=False) as f:
-            parts = {name: f[name] for name in Prepared._fields}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    parts = cached_npz(path, lambda arrays: set(arrays) == set(Prepared._fields))
+    if parts is None:
         return None
     as_array = {"start": parts["start"], "cost": parts["cost"]}
     tensors = {name: torch.from_numpy(a) for name, a in parts.items() if name not in ("layers", *as_array)}

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..errors import InputError, check_range
 from ..figures.embedding import embed, is_cached
-from ..figures.plots import class_styles, confusion_counts
+from ..figures.maps import confusion_counts
+from ..figures.style import class_styles
 from ..runs.recording import Recording
 from . import recorded
 from .drawing import Canvas, Look, Squares

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from ..data.sets import EMBEDDED, SSLData
 from ..errors import InputError
-from ..figures.plots import STYLE
+from ..figures.style import STYLE
 from ..runs.config import METHODS, TrainConfig
 from ..runs.train import data_of
 from ..studies.report import NAMES

@@ -7,8 +7,6 @@ where do its features lie? Features are reduced to their first principal compone
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -19,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.augment import Views
+from ..data.views import Views
 from .config import TrainConfig
 from ..data.sets import SSLData
 from .device import autocast
@@ -27,7 +25,7 @@ from ..errors import InputError, check_choice, check_file, check_range
 from ..core.losses import pseudo_label
 from .run import Run
 from ..core.seeding import generator
-from ..system import write_atomically
+from ..system import read_npz, write_atomically
 from .train import data_of, train_steps
 from .evaluate import measure_layer_benefit, predictions
 
@@ -92,26 +90,14 @@ class Recording:
     def load(cls, path: str | PathLike) -> Recording:
         """Read a recording back. Never executes code from the file; raises InputError for anything else."""
         try:
-            with np.load(path, allow_pickle=False) as f:
-                content = {k: f[k] for k in f.files}
+            content = read_npz(path)
             meta = json.loads(str(content.pop("meta")))
         except FileNotFoundError as error:
             raise InputError(f"{path} does not exist; give the path of a recording, or see list_recorded().") from error
         except IsADirectoryError as error:
             raise InputError(f"{path} is a folder; give the path of a recording.") from error
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
-            raise InputError(
-                f"{path} is not a whole recording ({type(error).__name__}: {error}); use another copy, or record the run again."
-            ) from error
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path} is not a whole recording ({error}); use another copy, or record the run again.") from error
         check_file(path, meta, FORMAT, VERSION, again="record the run")
         try:
             config = TrainConfig.from_dict(meta["config"])

@@ -172,11 +172,11 @@ def as_text(outcomes: Sequence[Outcome]) -> str:
 
 def write(outcomes: Sequence[Outcome], out: str | PathLike) -> tuple[Path, Path]:
     """Write the figure (demo.png) and every number behind it (demo.json) to a folder."""
-    from ..figures import plots  # which imports this module
+    from .. import figures  # which imports this module
 
     picture, numbers = Path(out) / "demo.png", Path(out) / "demo.json"
-    figure, alt = plots.comparison_figure(outcomes)
+    figure, alt = figures.comparison_figure(outcomes)
     content = json.dumps({"alt": alt, "runs": [as_record(o) for o in outcomes]}, indent=1)
     write_atomically(numbers, lambda f: f.write(content.encode()))
-    plots.save(figure, picture)
+    figures.save(figure, picture)
     return picture, numbers

@@ -42,5 +42,5 @@ class Message(anywidget.AnyWidget):
 
 def title(name: str, text: str) -> widgets.HTML:
     """The heading of a lab or a prediction: what it is, and its question."""
-    told = f"{html.escape(name)} <span>{html.escape(text)}</span>"
-    return widgets.HTML(f'<div class="lml-title" role="heading" aria-level="3">{told}</div>')
+    heading = f"{html.escape(name)} <span>{html.escape(text)}</span>"
+    return widgets.HTML(f'<div class="lml-title" role="heading" aria-level="3">{heading}</div>')

@@ -9,8 +9,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
 from layermatch_lite import load_data, split
-from layermatch_lite.data import augment
-from layermatch_lite.data.augment import Views
+from layermatch_lite.data import image_operations as ops
+from layermatch_lite.data import views
+from layermatch_lite.data.views import Views
 
 N = 24
 
@@ -36,7 +37,7 @@ def each(f, images, *parameters):
 LEVELS = torch.linspace(0.05, 0.95, N)
 
 
-@pytest.mark.parametrize("ours, theirs", [(augment.autocontrast, tv.autocontrast), (augment.equalize, tv.equalize)])
+@pytest.mark.parametrize("ours, theirs", [(ops.autocontrast, tv.autocontrast), (ops.equalize, tv.equalize)])
 def test_operations_without_parameter(images, ours, theirs):
     assert torch.equal(ours(images), each(theirs, images))
 
@@ -44,10 +45,10 @@ def test_operations_without_parameter(images, ours, theirs):
 @pytest.mark.parametrize(
     "ours, theirs",
     [
-        (augment.brightness, tv.adjust_brightness),
-        (augment.color, tv.adjust_saturation),
-        (augment.contrast, tv.adjust_contrast),
-        (augment.sharpness, tv.adjust_sharpness),
+        (ops.brightness, tv.adjust_brightness),
+        (ops.color, tv.adjust_saturation),
+        (ops.contrast, tv.adjust_contrast),
+        (ops.sharpness, tv.adjust_sharpness),
     ],
 )
 def test_blends(images, ours, theirs):
@@ -59,13 +60,13 @@ def test_blends(images, ours, theirs):
 
 def test_posterize(images):
     bits = torch.arange(N) % 9
-    assert torch.equal(augment.posterize(images, bits), each(tv.posterize, images, bits))
+    assert torch.equal(ops.posterize(images, bits), each(tv.posterize, images, bits))
 
 
 def test_solarize(images):
     thresholds = torch.linspace(0, 255, N).floor()
-    assert torch.equal(augment.solarize(images, thresholds), each(tv.solarize, images, thresholds))
-    assert torch.equal(augment.solarize(images, torch.full((N,), 256.0)), images), "256 inverts nothing"
+    assert torch.equal(ops.solarize(images, thresholds), each(tv.solarize, images, thresholds))
+    assert torch.equal(ops.solarize(images, torch.full((N,), 256.0)), images), "256 inverts nothing"
 
 
 def same_up_to_ties(ours, theirs, share):
@@ -80,7 +81,7 @@ SIGNED = torch.linspace(-0.3, 0.3, N)
 def test_rotate(images):
     degrees = 100 * SIGNED
     theirs = each(lambda x, a: tv.rotate(x, a, InterpolationMode.NEAREST), images, degrees)
-    same_up_to_ties(augment.geometry(images, degrees=degrees), theirs, 0.01)
+    same_up_to_ties(ops.geometry(images, degrees=degrees), theirs, 0.01)
 
 
 def torchvision_shear(x, angle_x, angle_y):
@@ -98,25 +99,25 @@ def torchvision_shear(x, angle_x, angle_y):
 
 def test_shear(images):
     zero = torch.zeros(N)
-    same_up_to_ties(augment.geometry(images, shear_x=SIGNED), each(torchvision_shear, images, SIGNED, zero), 0.02)
-    same_up_to_ties(augment.geometry(images, shear_y=SIGNED), each(torchvision_shear, images, zero, SIGNED), 0.02)
+    same_up_to_ties(ops.geometry(images, shear_x=SIGNED), each(torchvision_shear, images, SIGNED, zero), 0.02)
+    same_up_to_ties(ops.geometry(images, shear_y=SIGNED), each(torchvision_shear, images, zero, SIGNED), 0.02)
 
 
 def test_translate(images):
     move = lambda x, dx, dy: tv.affine(x, 0.0, [int(dx), int(dy)], 1.0, [0.0, 0.0], InterpolationMode.NEAREST)
     pixels, zero = (SIGNED * 32).trunc(), torch.zeros(N)
-    assert torch.equal(augment.geometry(images, left=SIGNED), each(move, images, -pixels, zero))
-    assert torch.equal(augment.geometry(images, up=SIGNED), each(move, images, zero, -pixels))
+    assert torch.equal(ops.geometry(images, left=SIGNED), each(move, images, -pixels, zero))
+    assert torch.equal(ops.geometry(images, up=SIGNED), each(move, images, zero, -pixels))
 
 
 def test_parameters_cover_the_protocols_ranges():
     level = torch.arange(1, 10) / 10
-    value = {name: parameter(level) for name, (_, parameter) in augment.TONES.items() if parameter}
-    assert len(augment.COLOR_OPERATIONS) == 14
+    value = {name: parameter(level) for name, (_, parameter) in ops.TONES.items() if parameter}
+    assert len(ops.COLOR_OPERATIONS) == 14
     assert value["Posterize"].tolist() == [4, 4, 5, 5, 6, 6, 6, 7, 7]
     assert value["Solarize"].min() == 26 and value["Solarize"].max() == 231
     assert value["Brightness"][0] == pytest.approx(0.14) and value["Brightness"][-1] == pytest.approx(0.86)
-    assert {name: amount for name, (_, amount) in augment.MOVES.items()} == {
+    assert {name: amount for name, (_, amount) in ops.MOVES.items()} == {
         "Rotate": 30,
         "ShearX": 0.3,
         "ShearY": 0.3,
@@ -128,13 +129,13 @@ def test_parameters_cover_the_protocols_ranges():
 def test_rand_augment_moves_both_ways_by_every_level(g):
     x = torch.zeros(3000, 1, 32, 32, dtype=torch.uint8)
     x[..., 16] = 255  # one bright column
-    moved = augment.rand_augment(x, g, operations=("TranslateX",), draws=1).float().mean((1, 2)).argmax(1) - 16
+    moved = ops.rand_augment(x, g, operations=("TranslateX",), draws=1).float().mean((1, 2)).argmax(1) - 16
     assert set(moved.tolist()) == {s * int(0.3 * level / 10 * 32) for level in range(10) for s in (-1, 1)}
 
 
 def test_flip_and_crop_yields_crops_of_the_reflected_image(g):
     x = torch.arange(2 * 8 * 8, dtype=torch.uint8).view(2, 1, 8, 8).repeat(40, 1, 1, 1)
-    out = augment.flip_and_crop(x, g, pad=2, flip=True)
+    out = ops.flip_and_crop(x, g, pad=2, flip=True)
     seen = set()
     for image, result in zip(x, out):
         padded = tv.pad(image, [2, 2, 2, 2], padding_mode="reflect")
@@ -153,7 +154,7 @@ def test_flip_and_crop_yields_crops_of_the_reflected_image(g):
 
 def test_cutout_is_a_clipped_square_of_grey(g):
     x = torch.zeros(200, 3, 32, 32, dtype=torch.uint8)
-    hole = augment.cutout(x, g, 16) == augment.GRAY_FILL
+    hole = ops.cutout(x, g, 16) == ops.GRAY_FILL
     assert torch.equal(hole[:, 0], hole[:, 1])
     heights, widths = hole[:, 0].any(2).sum(1), hole[:, 0].any(1).sum(1)
     assert torch.equal(hole[:, 0].sum((1, 2)), heights * widths), "a rectangle"
@@ -162,7 +163,7 @@ def test_cutout_is_a_clipped_square_of_grey(g):
 
 def test_rand_augment_applies_each_operation_about_equally_often(g, monkeypatch):
     """Two draws per image, each from 14 operations and applied with probability 0.5."""
-    n, counts = 14_000, dict.fromkeys(augment.COLOR_OPERATIONS, 0)
+    n, counts = 14_000, dict.fromkeys(ops.COLOR_OPERATIONS, 0)
 
     def counting(name):
         def operation(x, *parameter):
@@ -172,13 +173,13 @@ def test_rand_augment_applies_each_operation_about_equally_often(g, monkeypatch)
         return operation
 
     def geometry(x, **amounts):
-        for name, (argument, _) in augment.MOVES.items():
+        for name, (argument, _) in ops.MOVES.items():
             counts[name] += int((amounts[argument] != 0).sum())
         return x
 
-    monkeypatch.setattr(augment, "TONES", {k: (counting(k), parameter) for k, (_, parameter) in augment.TONES.items()})
-    monkeypatch.setattr(augment, "geometry", geometry)
-    augment.rand_augment(torch.zeros(n, 3, 2, 2, dtype=torch.uint8), g)
+    monkeypatch.setattr(ops, "TONES", {k: (counting(k), parameter) for k, (_, parameter) in ops.TONES.items()})
+    monkeypatch.setattr(ops, "geometry", geometry)
+    ops.rand_augment(torch.zeros(n, 3, 2, 2, dtype=torch.uint8), g)
     del counts["Identity"]  # skipped, as it changes nothing
     assert all(850 < count < 1150 for count in counts.values()), counts  # expected: 1000 with a deviation of 31
 
@@ -218,16 +219,16 @@ def test_views_leave_the_data_alone():
 def test_warp_shifts_around_the_end_and_stretches_about_the_middle():
     x = torch.arange(10.0).view(1, 1, 10).repeat(3, 1, 1)
     one = torch.ones(3)
-    shifted = augment.warp(x, torch.tensor([0.0, 3.0, -0.5]), one)
+    shifted = views.warp(x, torch.tensor([0.0, 3.0, -0.5]), one)
     assert torch.equal(shifted[0, 0], x[0, 0])
     assert torch.equal(shifted[1, 0], x[0, 0].roll(3))
     torch.testing.assert_close(shifted[2, 0, :-1], x[0, 0, :-1] + 0.5)
-    longer = augment.warp(x, torch.zeros(3), 2 * one)[0, 0]
+    longer = views.warp(x, torch.zeros(3), 2 * one)[0, 0]
     torch.testing.assert_close(longer, torch.linspace(2.25, 6.75, 10))
 
 
 def test_smooth_noise_has_unit_variance_and_is_correlated(g):
-    noise = augment.smooth_noise(torch.zeros(4000, 1, 40), g)
+    noise = views.smooth_noise(torch.zeros(4000, 1, 40), g)
     assert noise.std() == pytest.approx(1, abs=0.02)
     a, b = noise[:, 0, :-1].flatten(), noise[:, 0, 1:].flatten()
     assert np.corrcoef(a, b)[0, 1] > 0.8

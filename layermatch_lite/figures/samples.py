@@ -1,0 +1,46 @@
+"""What a network sees: samples and their views."""
+
+from __future__ import annotations
+
+import torch
+from matplotlib.figure import Figure
+
+from ..core.seeding import generator
+from ..data.sets import SSLData
+from ..data.views import Views
+
+COLORS = {"sample": "black", "weak": "#0072B2", "weak again": "#0072B2", "strong": "#D55E00", "strong again": "#D55E00"}
+
+
+def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
+    """One labelled sample of up to six classes: as it is, in two weak views and in two strong ones."""
+    g, views = generator(seed, "figure"), Views(data)
+    shown = range(min(6, len(data.classes)))
+    x = torch.stack([data.x_labelled[data.y_labelled == c][0] for c in shown])
+    draw = (views.plain, *[lambda x: views.weak(x, g)] * 2, *[lambda x: views.strong(x, g)] * 2)
+    columns = {title: view(x) for title, view in zip(COLORS, draw)}
+    figure = Figure(figsize=(12, 1.25 * len(shown) + 0.6), layout="constrained")
+    axes = figure.subplots(len(shown), len(columns), sharex=data.kind != "points", sharey=True, squeeze=False)
+    for column, (title, batch) in zip(axes.T, columns.items()):
+        column[0].set_title(title, fontsize=13)
+        for ax, sample in zip(column, batch):
+            _draw_sample(ax, sample, data, COLORS[title])
+    for c in shown:
+        axes[c, 0].set_ylabel(data.classes[c], fontsize=13, rotation=0, ha="right", va="center")
+    weak, strong = (float((columns[k] - columns["sample"]).abs().mean()) for k in ("weak", "strong"))
+    return figure, (
+        f"One sample of {len(shown)} classes of {data.name} with two weak and two strong views each; a weak view "
+        f"differs from its sample by {weak:.2f} on average, a strong one by {strong:.2f}."
+    )
+
+
+def _draw_sample(ax, sample: torch.Tensor, data: SSLData, color: str) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if data.kind == "signal":
+        ax.plot(sample[0].numpy(), color=color, linewidth=2)
+    elif data.kind == "points":
+        ax.scatter(*sample[:2].numpy(), color=color)
+    else:
+        image = (sample * data.std.view(-1, 1, 1) + data.mean.view(-1, 1, 1)) / 255
+        ax.imshow(image.permute(1, 2, 0).clamp(0, 1).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1)
