@@ -23,9 +23,9 @@ import baseline_dataloader
 import torch
 
 from layermatch_lite import TrainConfig, train_steps
-from layermatch_lite.data.views import Views
 from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
 from layermatch_lite.data.sets import SSLData, split
+from layermatch_lite.data.views import Views
 from layermatch_lite.runs.evaluate import measure_layer_benefit
 from layermatch_lite.runs.run import environment
 from layermatch_lite.system import usable_cores, write_atomically

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import psutil
 import torch
-from layermatch_lite.runs.evaluate import measure_layer_benefit
 
 from layermatch_lite import TrainConfig, train_steps
 from layermatch_lite.data.image_operations import GRAY_FILL
 from layermatch_lite.data.sets import load_data, split
 from layermatch_lite.data.views import Views
+from layermatch_lite.runs.evaluate import measure_layer_benefit
 from layermatch_lite.system import usable_cores, write_atomically
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from .config import TrainConfig
 from ..errors import InputError, check_range
 from ..system import usable_cores
+from .config import TrainConfig
 from .train import data_of, train_steps
 
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from .config import TrainConfig
 from ..errors import InputError
+from .config import TrainConfig
 from .parallel import world_size
 
 T = TypeVar("T")

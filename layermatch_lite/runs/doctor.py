@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from ..data.sets import cifar10_at_hand, cifar10_root
+from ..system import cache_dir, usable_cores
 from .device import has_bf16
 from .recording import list_recorded
-from ..system import cache_dir, usable_cores
 
 PACKAGES = (
     "torch",

@@ -17,17 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.views import Views
-from .config import TrainConfig
-from ..data.sets import SSLData
-from .device import autocast
-from ..errors import InputError, check_choice, check_file, check_range
 from ..core.losses import pseudo_label
-from .run import Run
 from ..core.seeding import generator
+from ..data.sets import SSLData
+from ..data.views import Views
+from ..errors import InputError, check_choice, check_file, check_range
 from ..system import read_npz, write_atomically
-from .train import data_of, train_steps
+from .config import TrainConfig
+from .device import autocast
 from .evaluate import measure_layer_benefit, predictions
+from .run import Run
+from .train import data_of, train_steps
 
 FORMAT, VERSION = "layermatch_lite recording", 1
 SHIPPED = Path(__file__).with_name("recorded")

@@ -6,7 +6,6 @@ import io
 import math
 import platform
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from os import PathLike
 
@@ -15,17 +14,17 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from .config import TrainConfig
-from .device import pick_device
+from ..core.centers import AvgClustering, warm_up
+from ..core.seeding import generator
 from ..errors import InputError, check_file
 from ..models import build_model
-from .own_network import own_network
-from .parallel import world_size
-from ..core.seeding import generator
-from ..core.centers import AvgClustering, warm_up
 from ..system import write_atomically
 from ..variants.freematch import FreeMatch
 from ..variants.layers import RescaledCenters
+from .config import TrainConfig
+from .device import pick_device
+from .own_network import own_network
+from .parallel import world_size
 
 FORMAT, VERSION = "layermatch_lite run", 1
 

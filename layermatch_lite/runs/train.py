@@ -173,7 +173,8 @@ def prepare(
         raise InputError("cuda_graphs=True is for one process; leave it out with torchrun.")
     if world_size() > 1 and config.variant.noise in ("confusion", "low_confidence"):
         raise InputError(
-            f"noise={config.variant.noise!r} looks at the whole batch, which no process sees; use 'uniform' or 'pair' with torchrun."
+            f"noise={config.variant.noise!r} looks at the whole batch, which no process sees; use 'uniform' or 'pair' with "
+            "torchrun."
         )
     if data is None:
         with rank_0_first():
