@@ -1,4 +1,4 @@
-"""Record what comes with the package: runs (layermatch_lite/runs/recorded/) and the noise lab's networks; three minutes on a core.
+"""Record what comes with the package: runs (layermatch_lite/runs/recorded/) and the noise lab's networks; three minutes.
 
     python benchmarks/record.py                (or: make recordings)
 

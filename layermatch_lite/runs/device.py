@@ -77,7 +77,8 @@ def compiled(function: Callable, *, cuda_graphs: bool = False) -> Callable:
                 reason = " ".join(str(error).split())[:150]
                 name = getattr(function, "__name__", "function")
                 warnings.warn(
-                    f"torch.compile failed for {name} ({type(error).__name__}: {reason}); training continues without it, more slowly",
+                    f"torch.compile failed for {name} ({type(error).__name__}: {reason}); training continues without it, "
+                    "more slowly",
                     stacklevel=2,
                 )
                 fast = function

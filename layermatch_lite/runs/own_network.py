@@ -37,7 +37,8 @@ def own_network(network: nn.Module, sample_shape: tuple[int, ...], num_classes: 
     """
     if not isinstance(network, nn.Module):
         raise InputError(f"model={network!r} is not a network; give an nn.Module (built-in ones are named by config.model).")
-    x = torch.randn(2, *sample_shape, generator=torch.Generator().manual_seed(0)).to(next((p.device for p in network.parameters()), "cpu"))
+    device = next((p.device for p in network.parameters()), "cpu")
+    x = torch.randn(2, *sample_shape, generator=torch.Generator().manual_seed(0)).to(device)
     name, modes = type(network).__name__, [(m, m.training) for m in network.modules()]
     network.eval()  # nothing is learned from the trial
     try:
