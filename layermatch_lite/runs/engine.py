@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ..core.loop import Batch, joint_features
-from ..data.augment import Views, operate
 from ..data.batches import draw_batch
+from ..data.image_operations import operate
 from ..data.sets import SSLData
+from ..data.views import Views
 from .config import TrainConfig
 from .device import ahead, autocast, compiled, side_stream
 from .parallel import own, shared_features, shared_model

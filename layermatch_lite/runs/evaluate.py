@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..core.loop import Step
 from ..core.probe import measure
-from ..data.augment import Views
 from ..data.batches import labelled_batch, unlabelled_batch
 from ..data.sets import SSLData
+from ..data.views import Views
 from ..variants.build import injected_noise
 from .device import autocast
 from .parallel import min_over_processes_, own, sum_over_processes_, world_size
