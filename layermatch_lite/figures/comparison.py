@@ -34,7 +34,8 @@ def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
     for ax, phase in ((early, "early"), (late, "late")):
         alt += " " + _draw_benefit(ax, early_and_late(benefits), phase, layers)
     early.set_ylabel("layer benefit of pseudo-labels", fontsize=13)
-    late.legend(fontsize=12)
+    if late.get_legend_handles_labels()[0]:  # empty where no pseudo-label passed the threshold
+        late.legend(fontsize=12)
     return figure, alt
 
 
