@@ -35,8 +35,8 @@ import torch
 
 from layermatch_lite import TrainConfig
 from layermatch_lite.core.seeding import generator
-from layermatch_lite.data.views import Views
 from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
+from layermatch_lite.data.views import Views
 from layermatch_lite.errors import InputError, check_choice
 from layermatch_lite.figures.clustering import cluster_quality, distance_to_center, drift
 from layermatch_lite.studies import stats
