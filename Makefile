@@ -3,21 +3,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo lab classroom test test-fast studies evidence recordings figures notebooks exercises solved handout claims site site-teachers slides bench lint clean
+.PHONY: help install demo lab classroom test test-fast studies results recordings figures notebooks exercises solved handout site site-teachers slides bench lint clean
 
 help:
 	@echo "make demo       train three methods, print two tables, draw a figure (about a minute)"
 	@echo "make lab        open JupyterLab in notebooks/"
 	@echo "make classroom  the interactive labs as a page for a projector"
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
-	@echo "make studies    the studies behind the README and notebook 08 (about two hours, goes on where it was stopped)"
-	@echo "make evidence   the longer runs behind notebooks 01, 03, 04 and 05 (about 50 minutes)"
+	@echo "make studies    the recorded studies (about three hours; continues where it was stopped)"
+	@echo "make results    docs/results.md and the README's numbers, from the recorded results"
 	@echo "make recordings record the runs and networks that come with the package (about three minutes)"
 	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes)"
 	@echo "make notebooks  run every notebook and keep its outputs"
 	@echo "make exercises  bring the notebooks' exercises in line with solutions/; make solved writes notebooks with the solutions"
 	@echo "make handout    copies of the notebooks without results, for a class that should predict"
-	@echo "make claims     every claim of README and notebooks with its evidence"
 	@echo "make site       the notebooks and docs/ as pages in out/site, readable without server or network"
 	@echo "make site-teachers  the same with the guide for teachers and the exam"
 	@echo "make slides     slides from the notebooks in out/slides, likewise"
@@ -53,10 +52,11 @@ test-fast: install
 	$(BIN)/python -m pytest -m "not slow"
 
 studies: install
-	for study in two_by_two partner depth noise sensitivity low_threshold; do $(BIN)/python benchmarks/studies.py $$study || exit 1; done
+	for study in two_by_two partner depth noise sensitivity low_threshold layers centers; do \
+		$(BIN)/python benchmarks/studies.py $$study || exit 1; done
 
-evidence: install
-	$(BIN)/python benchmarks/evidence.py
+results: install
+	$(BIN)/python benchmarks/results.py
 
 recordings: install
 	$(BIN)/python benchmarks/record.py
@@ -79,9 +79,6 @@ handout: install
 
 solved: install
 	$(BIN)/python solutions/make.py solved
-
-claims: install
-	@$(BIN)/python benchmarks/claims.py
 
 # Both show the notebooks as they are and run nothing.
 site: install

@@ -10,22 +10,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from layermatch_lite import TrainConfig, figures, load_data, load_recorded, train_steps
+from layermatch_lite import TrainConfig, figures, load_data, load_recorded, load_study, train_steps
 from layermatch_lite.core import theory
 from layermatch_lite.figures.embedding import embed
 from layermatch_lite.labs.drawing import Look
 from layermatch_lite.labs.noise_lab import NoiseBench, NoiseState
+from layermatch_lite.studies import stats
 from layermatch_lite.studies.demo import run_demo
-from layermatch_lite.studies.report import NAMES, frame
-from layermatch_lite.studies.study import load
+from layermatch_lite.studies.report import NAMES, watched
 from layermatch_lite.system import write_atomically
 
 HERE = Path(__file__).resolve().parent
 FIGURES = HERE.parent / "figures"
-
-
-def results(name: str) -> dict:
-    return json.loads((HERE / "results" / f"{name}.json").read_text())
 
 
 def arrows():
@@ -44,18 +40,19 @@ def decisions():
 
 
 def over_training():
-    measured = {s: frame(part["benefit"]) for s, part in results("evidence")["training"].items()}
+    study = load_study("layers")
+    measured = {s: watched(study, s, "fixmatch", "benefit") for s in study["plan"]}
     return figures.benefit_over(measured, title="What pseudo-labels do to each layer during FixMatch (10 seeds)")
 
 
 def over_noise():
-    t = frame(results("evidence")["training"]["digits, 10 labels"]["under_noise"]).query("step == 600")
+    t = watched(load_study("layers"), "digits, 10 labels", "fixmatch", "under_noise")
     kinds = {kind: t[t["kind"] == kind] for kind in t["kind"].unique()}
     return figures.benefit_over(kinds, x="rate", title="digits, 10 labels, end of FixMatch: known errors (10 seeds)")
 
 
 def two_by_two():
-    t = frame(results("evidence")["training"]["digits, 10 labels"]["benefit"])
+    t = watched(load_study("layers"), "digits, 10 labels", "fixmatch", "benefit")
     return figures.two_by_two(t, "digits, 10 labels, during FixMatch (10 seeds)")
 
 
@@ -64,40 +61,38 @@ BY_LABELS = {d: {k: f"{d}, {k} labels" for k in (10, 20, 40, 100)} for d in ("mn
 
 def strategies():
     rows = ("supervised", "fixmatch", "grad_relu", "avg_clustering", "layermatch")
-    study = load(HERE / "results" / "study_two_by_two.json")
-    return figures.study_figure(study, BY_LABELS, rows, title="LayerMatch's two strategies")
+    return figures.study_figure(load_study("two_by_two"), BY_LABELS, rows, title="LayerMatch's two strategies")
 
 
 def partner():
     rows = ("fixmatch", "layermatch", "freematch", "freematch + layermatch")
-    study = load(HERE / "results" / "study_partner.json")
-    return figures.study_figure(study, BY_LABELS, rows, title="Which layers, and which samples")
+    return figures.study_figure(load_study("partner"), BY_LABELS, rows, title="Which layers, and which samples")
 
 
 def depth():
     """The gate, then cuts that move down from the classifier, then single layers."""
-    panels = {}
-    for setting, rows in results("evidence")["depth"].items():
-        cuts = [row for start in ("from", "only") for row in reversed(rows) if row.startswith(start)]
-        panels[setting] = {
-            row: [a - b for a, b in zip(rows[row], rows["nothing"])] for row in ("gate", "classifier", *cuts)
-        }
-    label = "blocked - nothing blocked, test accuracy"
-    return figures.differences_figure(panels, label, "Where to cut the pseudo-label gradient")
+    order = lambda c: ("only" in c.row, "from" in c.row)
+    study = load_study("depth")
+    panels, signs = ({s: {} for s in study["plan"]} for _ in range(2))
+    cuts = reversed(stats.family(study, "every cut against FixMatch"))
+    for c in sorted(cuts, key=order):
+        panels[c.setting][c.row] = c.differences
+        signs[c.setting][c.row] = c.sign
+    label = "minus FixMatch, test accuracy"
+    return figures.differences_figure(panels, label, "Where to cut the pseudo-label gradient", decided=signs)
 
 
 def centers(setting: str = "digits, 10 labels"):
-    rows = {name: frame(row["clusters"]) for name, row in results("evidence")["centers"][setting].items()}
+    study = load_study("centers")
+    rows = {m: watched(study, setting, m, "training") for m in ("fixmatch", "layermatch")}
     averaged = rows["layermatch"][["seed", "step"]].assign(drift_W=rows["layermatch"]["drift_W_bar"])
     tables = {"FixMatch, W": rows["fixmatch"], "LayerMatch, W": rows["layermatch"], "LayerMatch, averaged W": averaged}
     return figures.over_training(tables, ("drift_W", "angle_to_center"), f"{setting}: centres (10 seeds)")
 
 
 def clusters(setting: str = "digits, 10 labels"):
-    rows = results("evidence")["centers"][setting]
-    tables = {
-        NAMES[m]: frame(rows[m]["clusters"]) for m in ("supervised", "fixmatch", "avg_clustering", "layermatch")
-    }
+    study, methods = load_study("centers"), ("supervised", "fixmatch", "avg_clustering", "layermatch")
+    tables = {NAMES[m]: watched(study, setting, m, "training") for m in methods}
     return figures.over_training(tables, ("scatter_ratio", "silhouette", "nmi"), f"{setting}: test features (10 seeds)")
 
 
@@ -138,8 +133,8 @@ def draw_noise_lab() -> str:
     """Write its picture, and beside the results what it was set to and its alt text; returns the latter."""
     link, look = noise_lab()
     write_atomically(FIGURES / "noise_lab.png", lambda f: f.write(figures.shrink(look.png)))
-    told = json.dumps({"link": link, "alt": look.alt}, indent=1, ensure_ascii=False)
-    write_atomically(HERE / "results" / "noise_lab.json", lambda f: f.write(told.encode()))
+    content = json.dumps({"link": link, "alt": look.alt}, indent=1, ensure_ascii=False)
+    write_atomically(HERE / "results" / "noise_lab.json", lambda f: f.write(content.encode()))
     return look.alt
 
 

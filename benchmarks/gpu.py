@@ -1,4 +1,4 @@
-"""Everything that wants one GPU, in stages. The last two go on where they were stopped, run by run.
+"""Everything that wants one GPU, in stages. The last two continue where they were stopped, run by run.
 
     python benchmarks/gpu.py check        float32 gradients against the CPU, no waiting inside a step, bf16; a profile of the step
     python benchmarks/gpu.py speed        benchmarks/cifar.py --device cuda
@@ -17,19 +17,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from search import Kept, record_missing, search
 
 from layermatch_lite import TrainConfig, load_data, train, train_steps
-from layermatch_lite.runs.recording import SHIPPED, record
-from layermatch_lite.runs.run import Run, environment
-from layermatch_lite.system import write_atomically
+from layermatch_lite.runs.recording import SHIPPED
+from layermatch_lite.runs.run import environment
 
 RESULTS = Path(__file__).parent / "results"
 METHODS = ("fixmatch", "grad_relu", "avg_clustering", "layermatch")
@@ -49,13 +49,28 @@ def settings(preset: str, args, **changes) -> TrainConfig:
     return TrainConfig.preset(preset, device=args.device, **changes)
 
 
-def check(args) -> dict:
+def check(args) -> None:
     """Gradients of every method in float32 on both devices from the same views; then what a GPU alone can show."""
-    found = {"float32 against the CPU": {m: float32_difference(m, args) for m in METHODS}}
+    with float32_alone():
+        found = {"float32 against the CPU": {m: float32_difference(m, args) for m in METHODS}}
     if args.device == "cuda":
         found["host synchronisations in five steps"] = synchronisations(args)
         found |= {"bf16 and float32": bf16_difference(args), "profile": profile(args)}
-    return found
+    args.kept["found"] = found
+
+
+@contextmanager
+def float32_alone():
+    """Without TF32, as far as this block."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [b.allow_tf32 for b in backends]
+    for b in backends:
+        b.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for b, was in zip(backends, before):
+            b.allow_tf32 = was
 
 
 def float32_difference(method: str, args) -> float:
@@ -63,7 +78,6 @@ def float32_difference(method: str, args) -> float:
     from layermatch_lite import AvgClustering, pseudo_label_loss
     from layermatch_lite.models import build_model
 
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     switches = TrainConfig(method=method).switches
     g = torch.Generator().manual_seed(0)
     x, weak, strong = (torch.randn(n, 3, 32, 32, generator=g) for n in (8, 24, 24))
@@ -87,12 +101,12 @@ def synchronisations(args) -> int:
     for _ in range(4):
         next(steps)
     torch.cuda.set_sync_debug_mode("warn")
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for _ in range(5):
             next(steps)
     torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroni" in str(w.message) for w in told)
+    return sum("synchroni" in str(w.message) for w in seen)
 
 
 def bf16_difference(args) -> dict:
@@ -121,13 +135,6 @@ def profile(args) -> dict:
     return {row.key[:80]: round(row.self_device_time_total / 10 / 1e3, 4) for row in rows}
 
 
-def whole(run: Run) -> Run:
-    """The run, if it is finished: `train` hands it back on Ctrl-C, too, and half a run is no result."""
-    if not run.finished:
-        raise KeyboardInterrupt
-    return run
-
-
 def speed(args) -> None:
     if args.quick:
         return
@@ -136,68 +143,63 @@ def speed(args) -> None:
     subprocess.run(command, check=True)
 
 
-def recipe(args) -> dict:
+def recipe(args) -> None:
     """Validation accuracy of plain FixMatch, run by run, for each candidate; none is judged by our method."""
-    found, num_val = args.before.get("rows", {}), 50 if args.quick else 5000
-    for name, candidate in CANDIDATES.items():
-        row = found.setdefault(name, {})
-        for num_labels in LABELS:
-            for seed in RECIPE_SEEDS:
-                key = f"{num_labels} labels, seed {seed}"
-                if key not in row:
-                    own = dict(method="fixmatch", num_labels=num_labels, num_val=num_val, seed=seed)
-                    config = settings("classroom_gpu_short", args, **own | candidate)
-                    run = whole(train(config, args.data(num_labels, num_val=num_val, seed=seed), progress=True))
-                    row[key] = run.history[-1]["val_accuracy"]
-                    args.keep({"rows": found})
-    mean = {name: statistics.fmean(row.values()) for name, row in found.items()}
-    return {"rows": found, "chosen": max(mean, key=mean.get)}
+    own = dict(method="fixmatch", num_val=50 if args.quick else 5000)
+    plan = {
+        name: {
+            f"{n} labels, seed {seed}": settings("classroom_gpu_short", args, **own | candidate, num_labels=n, seed=seed)
+            for n in LABELS
+            for seed in RECIPE_SEEDS
+        }
+        for name, candidate in CANDIDATES.items()
+    }
+
+    def one_by_one(configs: list[TrainConfig], each) -> None:
+        for i, config in enumerate(configs):
+            run = train(config, args.data(config.num_labels, config.num_val, config.seed), progress=True)
+            if not run.finished:
+                raise KeyboardInterrupt  # `train` returns what it has; half a run is not a result
+            each(i, run)
+
+    search(args.kept, args.kept["found"], plan, train=one_by_one)
 
 
-def recordings(args) -> dict:
-    folder = SHIPPED if args.out == RESULTS else args.out
-    found = args.before
-    for num_labels in LABELS:
-        for method in METHODS:
-            path = folder / f"cifar10_{num_labels}_{method}.npz"
-            if not path.exists():
-                config = settings("classroom_gpu_short", args, method=method, num_labels=num_labels, seed=RECORDED_SEED)
-                data = args.data(num_labels, seed=RECORDED_SEED)
-                recording = record(config, data, snapshots=2 if args.quick else 20, progress=True)
-                if recording.steps[-1] < config.steps:
-                    raise KeyboardInterrupt  # `record` hands back what it has; half a run is no result
-                recording.save(path)
-                found[path.stem] = {"accuracy": recording.accuracy, "seconds": recording.about["seconds"]}
-                args.keep(found)
-    return found
+def recordings(args) -> None:
+    plan = {
+        f"cifar10_{n}_{m}": settings("classroom_gpu_short", args, method=m, num_labels=n, seed=RECORDED_SEED)
+        for n in LABELS
+        for m in METHODS
+    }
+    folder, data = SHIPPED if args.out == RESULTS else args.out, lambda config: args.data(config.num_labels, 0, config.seed)
+    for name, recording in record_missing(folder, plan, data, snapshots=2 if args.quick else 20):
+        args.kept["found"][name] = {"accuracy": recording.accuracy, "seconds": recording.about["seconds"]}
+        args.kept.save()
 
 
 STAGES = {"check": check, "speed": speed, "recipe": recipe, "record": recordings}
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("stage", choices=STAGES)
     arguments.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     arguments.add_argument("--quick", action="store_true", help="a few tiny steps of everything: does the script itself work?")
     arguments.add_argument("--out", type=Path, default=RESULTS)
-    args = arguments.parse_args()
-    path = args.out / f"gpu_{args.stage}.json"
-    args.before = json.loads(path.read_text())["found"] if path.exists() else {}
+    args = arguments.parse_args(given)
 
     @lru_cache(maxsize=2)
     def data(num_labels: int, num_val: int = 0, seed: int = 0):
         whole = load_data("cifar10", num_labels, num_val=num_val, seed=seed)
         return replace(whole, x_test=whole.x_test[::100], y_test=whole.y_test[::100]) if args.quick else whole
 
-    def keep(found: dict) -> None:
-        about = environment(torch.device(args.device)) | {"data": data(40).copy or "official files", "quick": args.quick}
-        write_atomically(path, lambda f: f.write(json.dumps({"about": about, "found": found}, indent=1).encode()))
-
-    args.data, args.keep = data, keep
-    if (found := STAGES[args.stage](args)) is not None:
-        keep(found)
-        print(json.dumps(found, indent=1)[:6000])
+    args.data, args.kept = data, Kept(args.out / f"gpu_{args.stage}.json", found={})
+    about = {"data": data(40).copy or "official files", "quick": args.quick}
+    args.kept["about"] = environment(torch.device(args.device)) | about
+    STAGES[args.stage](args)
+    if args.kept["found"]:
+        args.kept.save()
+        print(json.dumps(args.kept["found"], indent=1)[:6000])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Record what comes with the package: runs (layermatch_lite/runs/recorded/) and the noise lab's networks; three minutes.
+"""Record what comes with the package: runs and the noise lab's networks (three minutes on one core).
 
     python benchmarks/record.py                (or: make recordings)
 

@@ -1,4 +1,4 @@
-"""The studies behind the claims, one command each. What each trains and compares is fixed below, before its first run.
+"""The studies, one command each. What each trains and compares is fixed below, before its first run.
 
     python benchmarks/studies.py two_by_two     the strategies, alone and together, the gate and the plain alternatives
     python benchmarks/studies.py partner        against FreeMatch, and together with it
@@ -6,16 +6,19 @@
     python benchmarks/studies.py depth          where along the depth is the pseudo-label gradient best cut?
     python benchmarks/studies.py sensitivity    tau, mu, lambda_u and m
     python benchmarks/studies.py low_threshold  FixMatch and LayerMatch at their own best tau: planned after the others
+    python benchmarks/studies.py layers         the layer benefit during FixMatch, and under known errors at its end
+    python benchmarks/studies.py centers        clusters and centres during training; labels from averaged centres
     python benchmarks/studies.py cifar10        the preset classroom_gpu with 40 and 250 labels: needs a GPU and CIFAR-10
 
-Each goes on where it was stopped, uses every core, and takes over runs that another study has done already: all but the last
-have the same seeds, so where two of them train the same row, it is one and the same evidence. Within a question p-values are
-corrected for the number of comparisons, between questions they are not. On two cores none of the first six takes much more than
-forty minutes. `--show` prints the recorded results, `--plan` what would be trained.
+Each uses every core, and the same command continues a stopped one. The first six have the same seeds and take over each other's
+runs, so where two of them train the same row, it is one and the same evidence. Within a question p-values are corrected for the
+number of comparisons, between questions they are not. On two cores none of the first eight takes much more than forty minutes.
+`--show` prints the recorded results, `--plan` what would be trained; `make results` writes docs/results.md.
 
-Recipes were chosen on validation samples (benchmarks/recipes.py, seeds 100 to 103). These seeds are fresh: no run with them
-preceded the plans below, but for that of low_threshold, which answers a question that FreeMatch's success raised. The full
-protocol, 2^20 steps, is a run of its own:
+Recipes were chosen on validation samples (benchmarks/recipes.py, seeds 100 to 103). The seeds here are fresh: no run with them
+preceded the plans below, except that of low_threshold, which answers a question that FreeMatch's success raised. "first" is an
+earlier, smaller study (seeds 1000 to 1009), kept to show what became of its result. The full protocol, 2^20 steps, is a run of
+its own:
 
     layermatch-lite train --preset paper --method layermatch --num-labels 40 --seed 0
 """
@@ -28,14 +31,22 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from layermatch_lite import TrainConfig
-from layermatch_lite.errors import InputError, check_choice
-from layermatch_lite.studies import stats
-from layermatch_lite.studies.study import Study, carry_out, load
+import torch
 
-RESULTS = Path(__file__).parent / "results"
-RECIPES = json.loads((RESULTS / "recipes.json").read_text())  # made by benchmarks/recipes.py
-SEEDS = tuple(range(4000, 4010))
+from layermatch_lite import TrainConfig
+from layermatch_lite.core.seeding import generator
+from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
+from layermatch_lite.data.views import Views
+from layermatch_lite.errors import InputError, check_choice
+from layermatch_lite.figures.clustering import cluster_quality, distance_to_center, drift
+from layermatch_lite.studies import stats
+from layermatch_lite.studies.files import RECORDED, load
+from layermatch_lite.studies.study import Study, carry_out
+from layermatch_lite.variants.known_errors import benefit_under_noise
+from layermatch_lite.variants.noise import KINDS
+
+RECIPES = json.loads((Path(__file__).parent / "results" / "recipes.json").read_text())  # made by benchmarks/recipes.py
+SEEDS, SEEDS_INSIDE = tuple(range(4000, 4010)), tuple(range(2000, 2010))
 EMBEDDED = {f"{d}, {n} labels": dict(dataset=d, num_labels=n) for d in ("mnist1d", "digits") for n in (10, 20, 40, 100)}
 SCARCE = ("mnist1d, 10 labels", "digits, 10 labels")
 PROBED = ("fixmatch", "layermatch", "freematch")  # rows of these methods measure the layer benefit
@@ -59,7 +70,7 @@ def references(setting: str) -> dict[str, TrainConfig]:
 
 def controls(setting: str) -> dict[str, TrainConfig]:
     """Is it only a stricter threshold, only less of the loss, only shorter centres?"""
-    weight = float(RECIPES["classifier_weight"]["chosen"][EMBEDDED[setting]["dataset"]].removeprefix("weight "))
+    weight = float(RECIPES["classifier_weight"][EMBEDDED[setting]["dataset"]]["chosen"].removeprefix("weight "))
     threshold = RECIPES["matched_threshold"][setting]
     return {
         "fixmatch at layermatch's mask rate": preset(setting, method="fixmatch", threshold=threshold),
@@ -163,10 +174,10 @@ def sensitivity() -> Study:
 
 
 def low_threshold() -> Study:
-    """Did FreeMatch only have the better threshold? tau chosen anew on validation samples, for each of the two methods."""
+    """Did FreeMatch only have the better threshold? tau chosen again on validation samples, for each of the two methods."""
     plan = {}
     for setting in SCARCE:
-        tau = {m: RECIPES[f"tau of {m}"]["chosen"][EMBEDDED[setting]["dataset"]] for m in ("fixmatch", "layermatch")}
+        tau = {m: RECIPES[f"tau of {m}"][EMBEDDED[setting]["dataset"]]["chosen"] for m in ("fixmatch", "layermatch")}
         chosen = {m: float(name.removeprefix("tau ")) for m, name in tau.items()}
         plan[setting] = references(setting) | {
             "freematch": preset(setting, method="freematch"),
@@ -179,6 +190,79 @@ def low_threshold() -> Study:
         "FixMatch at its own tau against the recipe's": everywhere(plan, "fixmatch, own tau", "fixmatch"),
     }
     return Study("low_threshold", "Is it only a matter of tau?", SEEDS, plan, families)
+
+
+# --- inside the network ----------------------------------------------------------------------------------------------
+
+
+def layers() -> Study:
+    """One row a setting: what is compared are its layers (`stats.layer_gaps`)."""
+    settings = ("mnist1d, 10 labels", "mnist1d, 20 labels", "mnist1d, 40 labels", "digits, 10 labels")
+    plan = {s: {"fixmatch": inside(s, method="fixmatch", probe_every=30)} for s in settings}
+    question = "What do pseudo-labels do to each layer during FixMatch?"
+    return Study("layers", question, SEEDS_INSIDE, plan, {}, watch=watch_layers)
+
+
+def centers() -> Study:
+    rows = ("supervised", "fixmatch", "avg_clustering", "layermatch")
+    plan = {
+        s: {m: inside(s, method=m) for m in rows}
+        | {"labels from centers": inside(s, method="avg_clustering", labels_from="centers")}
+        for s in SCARCE
+    }
+    families = {"labels from averaged centres": everywhere(plan, "labels from centers", "avg_clustering")}
+    question = "What happens to clusters and centres during training?"
+    return Study("centers", question, SEEDS_INSIDE, plan, families, watch=watch_centers)
+
+
+def inside(setting: str, **changes) -> TrainConfig:
+    return TrainConfig.preset("demo_cpu", **EMBEDDED[setting], log_every=60, **changes)
+
+
+def watch_layers(run, data, memory) -> dict | None:
+    """Every measurement of the layer benefit; at the end also the benefit under known errors of each kind and rate."""
+    tables, last = {}, run.history[-1] if run.history else {"step": 0}
+    keys = ("layer", "benefit", "alignment", "alignment_true_masked", "alignment_pseudo_all", "alignment_true_random",
+            "norm_true", "wrong_rate", "empty")  # fmt: skip
+    if last["step"] == run.step and "layer_benefit" in last:
+        tables["benefit"] = [{"step": run.step, **{k: row[k] for k in keys}} for row in last["layer_benefit"]]
+    if run.finished:
+        g, views = generator(run.config.seed, f"noise curves {run.step}"), Views(data)
+        x, y = labelled_batch(data, views, run.config, g)
+        weak, strong, i = unlabelled_batch(data, views, 512, g)
+        settings = dict(threshold=run.config.threshold, rates=[k / 10 for k in range(10)], kinds=KINDS, generator=g)
+        t = benefit_under_noise(run.model, x, y, weak, strong, data.y_unlabelled[i], **settings)
+        tables["under_noise"] = t[["kind", "rate", "layer", "benefit", "cosine", "empty"]].to_dict("records")
+    return tables or None
+
+
+@torch.no_grad()
+def watch_centers(run, data, memory) -> dict | None:
+    """With every record: the clusters of the test features (live model), and how far the centres moved per step since."""
+    W = run.model.classifier.weight.detach().clone()
+    W_bar = W if run.centers is None else run.centers.weight.clone()
+    if memory:
+        memory["moved"].append((drift(memory["W"], W), drift(memory["W_bar"], W_bar)))
+    memory.update(W=W, W_bar=W_bar, moved=memory.get("moved", []))
+    if not run.history or run.history[-1]["step"] != run.step:
+        return None
+    run.model.eval()
+    z = run.model.features(Views(data).plain(data.x_test))
+    run.model.train()
+    live, averaged = zip(*memory["moved"])
+    memory["moved"] = []
+    row = {
+        "step": run.step,
+        **{k: run.history[-1].get(k) for k in ("accuracy", "mask_rate", "pseudo_label_accuracy")},
+        **cluster_quality(z, data.y_test),
+        "angle_to_center": float(distance_to_center(z, data.y_test, W).mean()),
+        "drift_W": sum(live) / len(live),
+        "drift_W_bar": sum(averaged) / len(averaged),
+    }
+    return {"training": [row]}
+
+
+# --- a GPU's ---------------------------------------------------------------------------------------------------------
 
 
 def cifar10(**changes) -> Study:
@@ -202,31 +286,33 @@ def cifar10(**changes) -> Study:
     return Study("cifar10", "CIFAR-10 with a classroom's budget", (3000, 3001, 3002), plan, families)
 
 
-STUDIES = {f.__name__: f for f in (two_by_two, partner, noise, depth, sensitivity, low_threshold, cifar10)}
+STUDIES = {
+    f.__name__: f for f in (two_by_two, partner, noise, depth, sensitivity, low_threshold, layers, centers, cifar10)
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help=", ".join(STUDIES))
-    parser.add_argument("--out", type=Path, help="file of the results (default: benchmarks/results/study_<name>.json)")
+    parser.add_argument("--out", type=Path, help="file of the results (default: the recorded one)")
     parser.add_argument("--workers", type=int, help="processes (default: one per core, one on a GPU)")
     parser.add_argument("--show", action="store_true", help="print the recorded results, train nothing")
     parser.add_argument("--plan", action="store_true", help="print what would be trained and compared, train nothing")
     args = parser.parse_args(arguments)
     try:
         check_choice("study", args.study, STUDIES)
-        study, path = STUDIES[args.study](), args.out or RESULTS / f"study_{args.study}.json"
+        study, path = STUDIES[args.study](), args.out or RECORDED / f"{args.study}.json"
         if args.plan:
             print(json.dumps(study.described(), indent=1))
             return 0
         if not args.show:
-            carry_out(study, path, others=sorted(RESULTS.glob("study_*.json")), workers=args.workers)
+            carry_out(study, path, others=sorted(RECORDED.glob("*.json")), workers=args.workers)
         print(stats.tables(load(path)))
     except (InputError, FloatingPointError, OSError) as error:
         print(f"studies.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nstopped; go on with: python benchmarks/studies.py {args.study}", file=sys.stderr)
+        print(f"\nstopped; continue with: python benchmarks/studies.py {args.study}", file=sys.stderr)
         return 130
     return 0
 

@@ -17,6 +17,7 @@ from .runs.evaluate import NonFiniteLoss
 from .runs.recording import Recording, load_recorded, record
 from .runs.run import Run
 from .runs.train import train, train_steps
+from .studies.files import load_study
 from .system import __version__
 from .variants.freematch import FreeMatch
 from .variants.gate import gate
@@ -43,6 +44,7 @@ __all__ = [
     "layer_benefit",
     "Recording",
     "load_recorded",
+    "load_study",
     "record",
     "Run",
     "AvgClustering",

@@ -176,9 +176,13 @@ def run_demo(args: argparse.Namespace) -> int:
     config = TrainConfig.preset("demo_cpu", **given_settings(args))
     demo.check_writable(args.out)
     outcomes = demo.run_demo(config, seeds=args.seeds, workers=args.workers)
-    from .studies import report  # pandas and matplotlib are not needed while training
+    from . import figures  # pandas and matplotlib are not needed while training
+    from .studies import report
 
-    picture, numbers = report.write(outcomes, args.out)
+    picture, numbers = args.out / "demo.png", args.out / "demo.json"
+    figure, alt = figures.comparison_figure(outcomes)
+    figures.save(figure, picture)
+    report.write(outcomes, alt, numbers)
     print(report.as_text(outcomes))
     print(f"Figure: {picture}   Numbers: {numbers}")
     if config.dataset == "mnist1d":

@@ -2,15 +2,16 @@
 
 import json
 import random
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import baseline_dataloader
 import cifar
+import gpu
 import numpy as np
 import pytest
+import search
 import torch
 from PIL import Image
 
@@ -18,8 +19,6 @@ from layermatch_lite import TrainConfig
 from layermatch_lite.data import image_operations as augment
 from layermatch_lite.data.sets import CIFAR10_CLASSES, split
 from layermatch_lite.runs.recording import Recording
-
-ROOT = Path(__file__).parents[1]
 
 SMALL = TrainConfig(
     dataset="images", model="small_cnn", method="fixmatch", num_labels=40, batch_size=8, mu=1, device="cpu"
@@ -87,13 +86,17 @@ def test_what_the_stages_for_a_gpu_do_without_one(tmp_path, monkeypatch, g):
     out = tmp_path / "out"
 
     def stage(name):
-        command = [sys.executable, "benchmarks/gpu.py", name, "--quick", "--device", "cpu", "--out", str(out)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        gpu.main([name, "--quick", "--device", "cpu", "--out", str(out)])
         return json.loads((out / f"gpu_{name}.json").read_text())
 
+    tf32 = torch.backends.cudnn.allow_tf32
     assert set(stage("check")["found"]["float32 against the CPU"].values()) == {0.0}
-    assert len(stage("recipe")["found"]["rows"]) == 4 and stage("recipe")["about"]["data"] == "image files"
+    assert torch.backends.cudnn.allow_tf32 == tf32
+    found = stage("recipe")
+    assert found["about"]["data"] == "image files" and found["found"]["chosen"] in gpu.CANDIDATES
+    assert {name: len(runs) for name, runs in found["found"]["rows"].items()} == dict.fromkeys(gpu.CANDIDATES, 4)
+    assert len(stage("record")["found"]) == 8
+    monkeypatch.setattr(search, "record", None)  # nothing is recorded twice
     assert len(stage("record")["found"]) == 8
     r = Recording.load(out / "cifar10_40_layermatch.npz")
     assert r.config.model == "wrn-10-1" and r.data_name == "cifar10 (image files)" and r.prints is not None

@@ -1,11 +1,11 @@
-"""The teachers' pages: links and lesson links lead somewhere, tables and results are those of the notebooks."""
+"""README and docs/: links, lesson links and commands exist; tables and results are those of the notebooks."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+import times
 
 from layermatch_lite.cli import parser
 from layermatch_lite.labs.decision_lab import DecisionBench
@@ -15,14 +15,28 @@ from layermatch_lite.labs.timemachine import TimeMachineBench
 from layermatch_lite.labs.training_lab import TrainingBench
 
 ROOT = Path(__file__).parents[1]
-PAGES = {p.name: p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs").glob("*.md"))}
+PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in PATHS}
 BENCHES = {bench.State.lab: bench for bench in (DecisionBench, NoiseBench, ThresholdBench, TimeMachineBench, TrainingBench)}
 
 
 def test_every_link_leads_somewhere():
-    for name, text in PAGES.items():
-        for path in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
-            assert (ROOT / "docs" / path).exists(), (name, path)
+    """Files, and in the pages the headings, in Markdown's inline and reference links."""
+    slug = lambda heading: re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+    anchors = {p.resolve(): set(map(slug, re.findall(r"^#+ (.*)$", PAGES[p.name], re.MULTILINE))) for p in PATHS}
+    for path in PATHS:
+        links = re.findall(r"(?:\]\(|^\[[^\]]+\]: )([^)#\s]*)(?:#([\w-]+))?", PAGES[path.name], re.MULTILINE)
+        for target, anchor in links:
+            if ":" in target:  # elsewhere
+                continue
+            goal = (path.parent / target).resolve() if target else path.resolve()
+            assert goal.exists(), (path.name, target)
+            assert not anchor or goal not in anchors or anchor in anchors[goal], (path.name, target, anchor)
+
+
+def test_the_map_names_every_part_of_the_package():
+    parts = {p.name + "/" * p.is_dir() for p in (ROOT / "layermatch_lite").iterdir() if not p.name.startswith("_")}
+    assert not [part for part in parts if f"`{part}`" not in PAGES["README.md"]]
 
 
 def test_every_lesson_link_opens_its_lab():
@@ -52,21 +66,20 @@ def lesson_links():
 def test_the_guide_says_of_recorded_labs_what_they_show(warm_cache, monkeypatch):
     """Every number in a row stands in the lab's words for its link, which are the same on every machine."""
     monkeypatch.setenv("LAYERMATCH_CACHE", str(warm_cache))
-    rows = [(link, told) for link, told in lesson_links() if link.startswith(("noise", "threshold", "time"))]
+    rows = [(link, text) for link, text in lesson_links() if link.startswith(("noise", "threshold", "time"))]
     numbers = lambda text: {float(v.replace("−", "-")) for v in re.findall(r"(?<![\w.])[-−+]?\d+(?:\.\d+)?", text)}
     assert len(rows) >= 10
-    for link, told in rows:
-        told = re.sub(r"conv \d|benefit 1;", "", told)
-        assert numbers(told), link
-        assert numbers(told) <= numbers(look(link).alt), (link, numbers(told) - numbers(look(link).alt))
+    for link, text in rows:
+        said = numbers(re.sub(r"conv \d|benefit 1;", "", text))
+        assert said and said <= (shown := numbers(look(link).alt)), (link, said - shown)
 
 
 @pytest.mark.slow
 def test_the_guide_says_of_live_labs_what_they_show_nearly():
     shares = {"about half": 0.5, "about three in five": 0.6, "four in five": 0.8}
-    for link, told in lesson_links():
+    for link, text in lesson_links():
         if link.startswith("decision"):
-            said = [share for words, share in shares.items() if words in told]
+            said = [share for words, share in shares.items() if words in text]
             seen = re.findall(r"(\d+)% called right", look(link if "step=" in link else f"{link}&step=120").reading)
             assert [int(s) / 100 for s in seen] == pytest.approx(said, abs=0.1), link
 
@@ -80,9 +93,6 @@ def test_every_command_exists():
 
 
 def test_the_times_are_those_of_the_notebooks():
-    spec = importlib.util.spec_from_file_location("times", ROOT / "benchmarks" / "times.py")
-    times = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(times)
     assert f"<!-- times -->\n{times.table()}\n<!-- /times -->" in PAGES["teaching.md"]
 
 
@@ -103,20 +113,19 @@ def test_the_results_of_the_predictions_are_those_of_the_notebooks():
     number = lambda text: [float(v.replace("−", "-")) for v in re.findall(r"[-−+]?\d+(?:\.\d+)?", text)]
     for name in ("02", "04"):  # curves: the values before "at ..."
         curve = [float(v) for v in re.findall(r"([-\d.e]+) at", seen[name])]
-        told = number(re.sub(r"conv \d", "", table[name]))
-        assert told == pytest.approx(curve, abs=0.006), name
+        said = number(re.sub(r"conv \d", "", table[name]))
+        assert said == pytest.approx(curve, abs=0.006), name
     for name in ("01", "05", "07", "08"):
         assert any(abs(v - number(seen[name])[0]) < 0.006 for v in number(table[name])), name
     for name in ("00", "03"):
         order = [item.strip(" .") for item in seen[name].split(",")]
-        told = table[name].replace("low confidence", "low_confidence")
-        assert [told.index(item) for item in order] == sorted(told.index(item) for item in order), name
+        text = table[name].replace("low confidence", "low_confidence")
+        assert [text.index(item) for item in order] == sorted(text.index(item) for item in order), name
 
 
 def test_tables_in_the_exam_are_recorded_ones():
-    """A row with an interval in it stands in the README, or was printed by a notebook."""
-    texts = [ROOT / "README.md", *(ROOT / "notebooks").glob("*.ipynb")]
-    known = "".join(path.read_text(encoding="utf-8") for path in texts)
+    """An interval stands in docs/results.md, or was printed by a notebook."""
+    known = "".join(p.read_text(encoding="utf-8") for p in [ROOT / "docs" / "results.md", *(ROOT / "notebooks").glob("*.ipynb")])
     intervals = re.findall(r"[+−-]\d\.\d{3} \[[+−-]\d\.\d{3}, [+−-]\d\.\d{3}\]", PAGES["exam.md"])
     assert len(intervals) >= 5
     assert not [i for i in intervals if i not in known and i.replace("−", "-") not in known]

@@ -66,7 +66,11 @@ def test_the_p_value_counts_sign_flips():
     assert stats.p_value(d) == sum(f >= abs(sum(d)) - 1e-12 for f in flips) / 16
     assert stats.p_value([0.1] * 10) == 2 / 1024 and stats.p_value([0.0] * 5) == 1
     shares = [k / 360 for k in (5, -2, 3, 0, 7, -4, 1, 1)]  # of a test set, many sums of which are equal
-    assert stats.p_value([float(f"{s:.6g}") for s in shares]) == stats.p_value([round(360 * s) for s in shares])
+    exact = stats.p_value([round(360 * s) for s in shares])
+    assert stats.p_value([float(f"{0.8 + s:.6g}") - 0.8 for s in shares]) == exact, "recorded to six digits"
+    for scale in (1e-9, 1e9):
+        assert stats.p_value([scale * s for s in shares]) == exact
+        assert stats.p_value([scale * v for v in d]) == stats.p_value(d)
 
 
 @pytest.mark.parametrize("n", [8, 20])
@@ -131,7 +135,7 @@ def test_differences_are_paired_by_seed():
     assert stats.values(found, "s", "a", "part/x") == {0: 0.5, 1: 0.6, 2: 0.9}
     assert stats.values(found, "s", "a", "mask_rate") == {}
     with pytest.raises(
-        InputError, match=r"'a' and 'b' in 's' share fewer than two seeds \(\[0\]\).*go on with the study 'n'"
+        InputError, match=r"'a' and 'b' in 's' share fewer than two seeds \(\[0\]\).*study 'n'"
     ):
         stats.differences(study([0.5, 0.6], [0.4]), "s", "a", "b")
 
@@ -147,5 +151,22 @@ def test_a_family_is_corrected_for_its_number():
 
 
 def test_the_tables_say_what_was_found():
-    told = stats.tables(study([0.5, 0.7], [0.4, 0.5]))
-    assert "| s | a − b | +0.150 " in told and "2 of 2" in told and "| a | 0.600 " in told
+    found = study([0.5, 0.7], [0.4, 0.5])
+    text = stats.tables(found)
+    assert "| s | a − b | +0.150 " in text and "2 of 2" in text and "| a | 0.600 " in text
+    planned, after = stats.comparison_table(found, "which?"), stats.panel_table({"p": {"s": [0.1, 0.2]}})
+    shared = [column for column in planned if column != "difference"]
+    assert planned[shared].to_numpy().tolist() == after[shared].to_numpy().tolist()
+
+
+def test_layers_are_compared_seed_by_seed():
+    """A seed in which one of the layers has no measurement is left out."""
+    benefit = lambda b, a: {"benefit": b, "alignment": a}
+    runs = [
+        {"setting": "s", "row": "fixmatch", "seed": 0,
+         "late_benefit": {"conv 1": benefit(0.5, 0.2), "classifier": benefit(0.25, 0.3)}},
+        {"setting": "s", "row": "fixmatch", "seed": 1, "late_benefit": {"classifier": benefit(9, 9)}},
+        {"setting": "s", "row": "fixmatch", "seed": 2},
+    ]  # fmt: skip
+    gaps = stats.layer_gaps(study([], []) | {"runs": runs})
+    assert gaps == {"alignment": {"s": pytest.approx([0.1])}, "benefit": {"s": [-0.25]}}

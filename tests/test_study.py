@@ -8,8 +8,10 @@ import studies
 import torch
 
 from layermatch_lite import InputError, TrainConfig
-from layermatch_lite.studies import study
-from layermatch_lite.studies.study import Study, carry_out, load
+from layermatch_lite.studies import files, study
+from layermatch_lite.studies.files import load
+from layermatch_lite.studies.report import watched
+from layermatch_lite.studies.study import Study, carry_out
 
 TINY = TrainConfig(dataset="two_moons", num_labels=4, batch_size=8, mu=2, steps=8, log_every=2, device="cpu")
 
@@ -25,16 +27,19 @@ def trained(monkeypatch):
     """Every config that is really trained, and a way to stop after some; in this process, which is quicker."""
     seen, limit = [], [None]
 
-    def run_all(configs, *, each, **_):
+    def run_all(configs, *, each, watch, **_):
         from layermatch_lite.runs.compare import Outcome
-        from layermatch_lite.runs.train import train
+        from layermatch_lite.runs.train import data_of, train_steps
 
         for i, config in enumerate(configs):
             if limit[0] is not None and len(seen) >= limit[0]:
                 raise KeyboardInterrupt
-            run = train(config)
+            found, data, memory = [], data_of(config), {}
+            for run in train_steps(config, data):
+                if watch is not None and (part := watch(run, data, memory)) is not None:
+                    found.append(part)
             seen.append(config)
-            each(i, Outcome(config, run.history, run.seconds, run.environment))
+            each(i, Outcome(config, run.history, run.seconds, run.environment, found))
 
     monkeypatch.setattr(study, "run_all", run_all)
     return seen, limit
@@ -54,7 +59,7 @@ def test_a_study_trains_its_plan_and_no_run_twice(tmp_path, trained):
     assert found["A", "fixmatch", 0]["mask_rate"] is not None and "late_benefit" not in found["A", "fixmatch", 0]
 
 
-def test_a_stopped_study_goes_on_without_repeating(tmp_path, trained):
+def test_a_stopped_study_continues_without_repeating(tmp_path, trained):
     whole = carry_out(tiny(), tmp_path / "whole.json")["runs"]
     seen, limit = trained
     seen.clear()
@@ -66,8 +71,8 @@ def test_a_stopped_study_goes_on_without_repeating(tmp_path, trained):
     resumed = carry_out(tiny(), tmp_path / "s.json")["runs"]
     assert len(seen) == 6 == len(set(map(str, seen)))
     strip = lambda runs: [{k: v for k, v in r.items() if k != "seconds"} for r in json.loads(json.dumps(runs))]
-    rounded = [study._rounded(r) for r in strip(whole)]
-    assert [study._rounded(r) for r in strip(resumed)] == rounded
+    rounded = [files.rounded(r) for r in strip(whole)]
+    assert [files.rounded(r) for r in strip(resumed)] == rounded
     seen.clear()
     carry_out(tiny(), tmp_path / "s.json")
     assert not seen
@@ -88,13 +93,41 @@ def test_runs_of_another_study_are_taken_over(tmp_path, trained):
 def test_runs_made_under_another_torch_are_not_taken_over(tmp_path, trained):
     content = carry_out(tiny(), tmp_path / "a.json")
     content["environment"]["torch"] = "1.0"
-    (tmp_path / "a.json").write_bytes(study.as_json(content))
+    (tmp_path / "a.json").write_bytes(files.as_json(content))
     seen, _ = trained
     seen.clear()
     carry_out(replace(tiny(), name="again"), tmp_path / "b.json", others=[tmp_path / "a.json"])
     assert len(seen) == 6
-    with pytest.warns(UserWarning, match="begun with torch 1.0, not"):
+    with pytest.warns(UserWarning, match="torch 1.0, not"):
         carry_out(tiny(), tmp_path / "a.json")
+
+
+def count_steps(run, data, memory):
+    memory["n"] = memory.get("n", 0) + 1
+    row = {"step": run.step, "n": memory["n"], "gone": None, "nan": float("nan"), "name": "a" if run.step < 4 else "b"}
+    return {"steps": [row]} | ({"end": [{"accuracy": run.history[-1]["accuracy"]}] * 2} if run.finished else {})
+
+
+def test_what_a_study_watches_is_kept_with_each_run(tmp_path, trained):
+    plain = carry_out(tiny(), tmp_path / "plain.json")
+    seen, _ = trained
+    seen.clear()
+    watching = replace(tiny(), name="watching", watch=count_steps)
+    carry_out(watching, tmp_path / "s.json", others=[tmp_path / "plain.json"])
+    assert len(seen) == 6, "runs that were not watched are not reused"
+    found = load(tmp_path / "s.json")
+    t = watched(found, "A", "fixmatch", "steps")
+    assert list(t["seed"]) == [0] * 9 + [1] * 9 and list(t["step"]) == [*range(9)] * 2 and list(t["n"]) == [*range(1, 10)] * 2
+    assert t["gone"].isna().all() and t["nan"].isna().all() and list(t["name"])[3:5] == ["a", "b"]
+    end = watched(found, "A", "fixmatch", "end")
+    mine = {r["seed"]: r["accuracy"] for r in plain["runs"] if (r["setting"], r["row"]) == ("A", "fixmatch")}
+    assert [mine[seed] for seed in end["seed"]] == pytest.approx(list(end["accuracy"]), abs=1e-3)
+    for wrong in (("Z", "fixmatch", "steps"), ("A", "layermatch", "steps"), ("A", "fixmatch", "stepz")):
+        with pytest.raises(InputError, match="is unknown; choose from"):
+            watched(found, *wrong)
+    seen.clear()
+    carry_out(replace(tiny(), name="third"), tmp_path / "third.json", others=[tmp_path / "s.json"])
+    assert not seen and not any("tables" in r for r in load(tmp_path / "third.json")["runs"])
 
 
 @pytest.mark.parametrize(
@@ -163,7 +196,7 @@ def test_a_study_in_worker_processes(tmp_path):
 
 def test_an_unknown_study_is_named(capsys):
     assert studies.main(["nois"]) == 1
-    assert "study='nois' is unknown; choose from two_by_two" in (told := capsys.readouterr().err) and "'noise'?" in told
+    assert "study='nois'" in (message := capsys.readouterr().err) and "'noise'?" in message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -177,30 +210,3 @@ def test_the_study_of_cifar10_has_the_rows_and_seeds_it_needs():
     assert len(plan["seeds"]) >= 3 and list(plan["plan"]) == ["cifar10, 40 labels", "cifar10, 250 labels"]
     for rows in plan["plan"].values():
         assert {"every label", "supervised", "fixmatch", "layermatch", "freematch"} <= set(rows)
-
-
-@pytest.mark.parametrize("name", list(studies.STUDIES)[:-1])
-def test_the_recorded_studies_are_whole_and_belong_to_their_plans(name):
-    recorded = load(studies.RESULTS / f"study_{name}.json")
-    plan = studies.STUDIES[name]()
-    assert study._difference(recorded, plan.described() | {"name": name}) == ""
-    assert [(r["setting"], r["row"], r["seed"]) for r in recorded["runs"]] == [
-        (s, row, c.seed) for s, row, c in plan.jobs()
-    ]
-    assert len(recorded["seeds"]) >= 10 and not set(recorded["seeds"]) & set(studies.RECIPES["seeds"])
-    first = next(iter(recorded["plan"].values()))
-    assert {"every label", "supervised", "fixmatch", "layermatch"} <= set(first)
-
-
-@pytest.mark.slow
-def test_a_recorded_run_comes_out_again():
-    """But for a few samples: other processors round otherwise, and training amplifies it."""
-    recorded = load(studies.RESULTS / "study_two_by_two.json")
-    setting, row, config = next(j for j in studies.two_by_two().jobs() if j[:2] == ("digits, 10 labels", "layermatch"))
-    if recorded["environment"]["torch"] != torch.__version__:
-        pytest.skip("recorded under another version of torch")
-    from layermatch_lite.runs.compare import run_all
-
-    (outcome,) = run_all([config], progress=False)
-    found = next(r for r in recorded["runs"] if (r["setting"], r["row"], r["seed"]) == (setting, row, config.seed))
-    assert abs(outcome.accuracy - found["accuracy"]) < 0.02

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import queue
+import multiprocessing.resource_tracker
 import signal
 import statistics
+import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..errors import InputError, check_range
@@ -63,61 +65,74 @@ def run_all(
     """Train every config, one process per core and one thread per process; the outcomes come in the order of the configs.
 
     watch: watch(run, data, memory) is called before the first step and after every step, with a dict of its own for each run;
-    what it returns, unless None, is kept in `Outcome.seen`. A function of a module, so that other processes find it.
+    what it returns, unless None, is kept in `Outcome.seen`.
 
     each: each(i, outcome) is called here as soon as config i has been trained.
 
-    Ctrl-C (or a kernel interrupt) stops all of them within a step and raises KeyboardInterrupt.
+    Ctrl-C (or a kernel interrupt) stops all of them at once and raises KeyboardInterrupt. A single worker is this process.
     """
-    from tqdm import tqdm
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
     if workers is not None:
         check_range("workers", workers, 1, whole=True)
-    context = process_context()
-    done, stop = context.Queue(), context.RawValue("b", False)  # without a lock, which a dying worker could take along
     workers = max(1, min(workers or usable_cores(), len(configs)))
+    pool = Parallel(workers, backend="loky", return_as="generator_unordered", pre_dispatch=workers, batch_size=1)
     outcomes: dict[int, Outcome] = {}
-    with (
-        ProcessPoolExecutor(workers, context, _start_worker, (done, stop)) as pool,
-        tqdm(total=sum(c.steps for c in configs), desc=title, unit=" steps", disable=not progress) as bar,
-    ):
-        try:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        steps = np.memmap(Path(folder) / "steps", np.int64, "w+", shape=len(configs) + 1)  # each run's; none is not allowed
+        with _bar(steps, sum(c.steps for c in configs), title, progress):
             with _interrupts_held_back():
-                futures = {pool.submit(_train_one, config, watch): i for i, config in enumerate(configs)}
-            while len(outcomes) < len(configs):
-                for future in [f for f in futures if f.done()]:
-                    i = futures.pop(future)
-                    outcomes[i] = future.result()
+                found = pool(delayed(_train_one)(i, c, watch, steps.filename) for i, c in enumerate(configs))
+            try:
+                for i, outcome in found:
+                    outcomes[i] = outcome
                     if each is not None:
-                        each(i, outcomes[i])
-                try:
-                    bar.update(done.get(timeout=0.1))
-                except queue.Empty:
-                    pass
-            while not done.empty():
-                bar.update(done.get())
-        except BrokenProcessPool as error:
-            raise InputError("a worker process died, perhaps for lack of memory; try fewer (--workers 1).") from error
-        finally:
-            stop.value = True
-            pool.shutdown(cancel_futures=True)  # waits for workers that are still starting, too
+                        each(i, outcome)
+            except BrokenProcessPool as error:
+                raise InputError(
+                    f"A worker process died ({str(error).splitlines()[0]}). If memory ran out, use fewer (--workers 1); "
+                    "otherwise see what it printed above."
+                ) from error
+            finally:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # that not every outcome was fetched
+                    found.close()
+    if workers > 1:
+        get_reusable_executor(reuse=True).shutdown()  # idle workers would keep their memory for five minutes
     return [outcomes[i] for i in range(len(configs))]
 
 
-def process_context() -> multiprocessing.context.BaseContext:
-    """How workers start: from a clean server process that has imported torch once and shares its memory, where there is one."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["layermatch_lite.runs.compare", "torch._dynamo"])  # torch's optimizers import the latter
-    return context
+@contextmanager
+def _bar(steps: np.ndarray, total: int, title: str, progress: bool) -> Iterator[None]:
+    """A progress bar over the steps of all runs, drawn by a thread of its own, for the main one waits."""
+    from tqdm import tqdm
+
+    done = threading.Event()
+    with tqdm(total=total, desc=title, unit=" steps", disable=not progress) as bar:
+
+        def follow() -> None:
+            last = False
+            while not last:
+                last = done.wait(0.1)
+                bar.update(int(steps.sum()) - bar.n)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the end of the block, and processes that start inside never hear it: none is lost halfway through."""
+    """Ctrl-C waits until the end of the block, and processes started inside never receive it: the parent stops them."""
     here = threading.current_thread() is threading.main_thread()  # the only one that Python interrupts
     masks = hasattr(signal, "pthread_sigmask")  # inherited by what starts inside; not on Windows
+    if masks:
+        multiprocessing.resource_tracker.ensure_running()  # Python's helper process: while it starts, it lifts the mask
     heard = []
     before = signal.signal(signal.SIGINT, lambda *_: heard.append(True)) if here else None
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
@@ -132,25 +147,18 @@ def _interrupts_held_back() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _start_worker(done, stop) -> None:
-    global _done, _stop
-    _done, _stop = done, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and tells the workers
+def _train_one(i: int, config: TrainConfig, watch: Callable | None, counts: str) -> tuple[int, Outcome]:
+    steps, seen, memory, threads = np.memmap(counts, np.int64, "r+"), [], {}, torch.get_num_threads()
     torch.set_num_threads(1)
-
-
-def _train_one(config: TrainConfig, watch: Callable | None) -> Outcome | None:
-    told, seen, memory = 0, [], {}
-    data = data_of(config)
-    for run in train_steps(config, data):
-        if _stop.value:
-            return None
-        if watch is not None and (found := watch(run, data, memory)) is not None:
-            seen.append(found)
-        if run.step - told >= 10 or run.finished:
-            _done.put(run.step - told)
-            told = run.step
-    return Outcome(config, run.history, run.seconds, run.environment, seen)
+    try:
+        data = data_of(config)
+        for run in train_steps(config, data):
+            if watch is not None and (found := watch(run, data, memory)) is not None:
+                seen.append(found)
+            steps[i] = run.step
+    finally:
+        torch.set_num_threads(threads)
+    return i, Outcome(config, run.history, run.seconds, run.environment, seen)
 
 
 def as_record(outcome: Outcome) -> dict:

@@ -7,10 +7,10 @@ import statistics
 import textwrap
 from collections.abc import Iterable, Sequence
 from os import PathLike
-from pathlib import Path
 
 import pandas as pd
 
+from ..errors import InputError, check_choice
 from ..runs.compare import Outcome, as_record
 from ..system import write_atomically
 from .stats import spread
@@ -82,8 +82,13 @@ def early_and_late(benefits: pd.DataFrame) -> pd.DataFrame:
 
 
 def benefit_table(outcomes: Sequence[Outcome], phase: str) -> pd.DataFrame:
-    """Layer benefit "early" or "late" in training, mean ± spread over seeds: one row per layer, one column per method."""
+    """Layer benefit "early" or "late" in training, mean ± spread over seeds: one row per layer, one column per method.
+
+    Raises InputError where no run measured it.
+    """
     benefits = layer_benefits(outcomes)
+    if benefits.empty:
+        raise InputError("No run has measured the layer benefit; set probe_every, the steps between two measurements.")
     t = early_and_late(benefits)
     t = t[t["phase"] == phase]
     table = pd.DataFrame(
@@ -102,22 +107,32 @@ def paired_differences(outcomes: Sequence[Outcome], method: str, baseline: str) 
 
 
 def columns(rows: Iterable[dict]) -> dict[str, dict]:
-    """Records as columns for a small JSON file: numbers to four digits, and few different values as levels and codes."""
+    """Records as columns for a small JSON file: numbers to four digits, repeated values as levels and codes."""
     rows = list(rows)
     short = lambda v: v if not isinstance(v, float) else float(f"{v:.4g}") if v == v else None  # JSON knows no NaN
     packed = {}
     for key in rows[0]:
         values = [short(row[key]) for row in rows]
         levels = list(dict.fromkeys(values))
-        few = len(levels) <= 64
+        few = 2 * len(levels) <= len(values)
         packed[key] = {"levels": levels, "codes": [levels.index(v) for v in values]} if few else {"values": values}
     return packed
 
 
-def frame(packed: dict[str, dict]) -> pd.DataFrame:
-    """The table that `columns` packed."""
+def watched(study: dict, setting: str, row: str, name: str) -> pd.DataFrame:
+    """What a study watched in the runs of one row, all seeds in one table; `name` is one of the watched tables."""
     unpack = lambda c: c["values"] if "values" in c else [c["levels"][code] for code in c["codes"]]
-    return pd.DataFrame({key: unpack(column) for key, column in packed.items()})
+    check_choice("setting", setting, study["plan"])
+    check_choice("row", row, study["plan"][setting])
+    rows: dict[str, list] = {}
+    for run in study["runs"]:
+        if (run["setting"], run["row"]) == (setting, row):
+            check_choice("table", name, run.get("tables", ()))
+            packed = {key: unpack(column) for key, column in run["tables"][name].items()}
+            packed["seed"] = [run["seed"]] * len(next(iter(packed.values())))
+            for key, values in packed.items():
+                rows.setdefault(key, []).extend(values)
+    return pd.DataFrame(rows)
 
 
 def per_seed(t: pd.DataFrame, quantity: str) -> list[float]:
@@ -137,15 +152,14 @@ def late(t: pd.DataFrame, layer: str, quantity: str = "benefit") -> list[float]:
 def what_seeds_say(outcomes: Sequence[Outcome]) -> str:
     """The paired difference LayerMatch - FixMatch, and what so few seeds can and cannot tell."""
     diffs = paired_differences(outcomes, "layermatch", "fixmatch")
-    told = ", ".join(f"{d:+.3f}" for d in diffs)
     mean = sum(diffs) / len(diffs)
-    text = f"LayerMatch - FixMatch, seed by seed: {told}; mean {mean:+.3f}."
+    text = f"LayerMatch - FixMatch, seed by seed: {', '.join(f'{d:+.3f}' for d in diffs)}; mean {mean:+.3f}."
     if len(diffs) == 1:
         return text + " One seed tells nothing about the next one."
     if len(diffs) < 10:
         text += (
             f" {len(diffs)} seeds show how large the luck is (these differences spread by {spread(diffs):.3f}); they cannot rank "
-            "two methods that differ by less. The study in benchmarks/ uses ten."
+            "two methods that differ by less. The recorded studies use ten."
         )
     return text
 
@@ -170,13 +184,7 @@ def as_text(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def write(outcomes: Sequence[Outcome], out: str | PathLike) -> tuple[Path, Path]:
-    """Write the figure (demo.png) and every number behind it (demo.json) to a folder."""
-    from .. import figures  # which imports this module
-
-    picture, numbers = Path(out) / "demo.png", Path(out) / "demo.json"
-    figure, alt = figures.comparison_figure(outcomes)
+def write(outcomes: Sequence[Outcome], alt: str, path: str | PathLike) -> None:
+    """Write every number behind the demo's figure to a JSON file, with the figure's alt text."""
     content = json.dumps({"alt": alt, "runs": [as_record(o) for o in outcomes]}, indent=1)
-    write_atomically(numbers, lambda f: f.write(content.encode()))
-    figures.save(figure, picture)
-    return picture, numbers
+    write_atomically(path, lambda f: f.write(content.encode()))

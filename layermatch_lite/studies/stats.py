@@ -79,7 +79,11 @@ def p_value(differences: Sequence[float]) -> float:
     else:
         signs = np.random.default_rng(0).choice([-1, 1], (2**16, n))
         signs[0] = 1  # what was seen is one of the possibilities
-    alike = 2e-6 * n  # accuracies are recorded to six digits, so sums that are equal may differ by their roundings
+    size = np.abs(d)
+    if not size.any():
+        return 1.0
+    # Results are recorded to six digits, so sums that are equal may differ by roundings: far less than a difference itself.
+    alike = 0.01 * size[size > 1e-9 * size.max()].min()
     return float((np.abs(signs @ d) >= abs(d.sum()) - alike).mean())
 
 
@@ -153,7 +157,7 @@ def differences(study: dict, setting: str, row: str, other: str, key: str = "acc
     if len(seeds) < 2:
         raise InputError(
             f"{row!r} and {other!r} in {setting!r} share fewer than two seeds ({seeds}), and an interval needs two at least; "
-            f"go on with the study {study['name']!r}."
+            f"carry out more of the study {study['name']!r}."
         )
     return [a[seed] - b[seed] for seed in seeds]
 
@@ -186,37 +190,57 @@ def outcome(comparisons: Sequence[Comparison]) -> str:
     return ", ".join([*parts, f"undecided in {undecided} of {len(comparisons)}"] if undecided else parts)
 
 
+def layer_gaps(study: dict, row: str = "fixmatch") -> dict[str, dict[str, list[float]]]:
+    """{quantity: {setting: differences}}: alignment and benefit late in training, classifier minus first convolution."""
+    end = lambda setting, layer, q: values(study, setting, row, f"late_benefit/{layer}/{q}")
+    gaps: dict[str, dict[str, list[float]]] = {}
+    for q in ("alignment", "benefit"):
+        for setting in study["plan"]:
+            top, bottom = end(setting, "classifier", q), end(setting, "conv 1", q)
+            gaps.setdefault(q, {})[setting] = [top[seed] - bottom[seed] for seed in top if seed in bottom]
+    return gaps
+
+
+def _row(differences: Sequence[float], p: float, corrected: float) -> dict[str, str]:
+    low, high = interval(differences)
+    return {
+        "mean [95 %]": f"{statistics.fmean(differences):+.3f} [{low:+.3f}, {high:+.3f}]",
+        "effect size d_z": f"{effect_size(differences):+.1f}",
+        "seeds above 0": f"{sum(v > 0 for v in differences)} of {len(differences)}",
+        "p": f"{p:.3f}",
+        "corrected": f"{corrected:.3f}",
+    }
+
+
 def comparison_table(study: dict, question: str, key: str = "accuracy") -> pd.DataFrame:
     """One row per planned comparison: mean [95 %], effect size, seeds above 0, p and corrected p."""
-    rows = []
-    for c in family(study, question, key):
-        low, high = c.interval
-        d = effect_size(c.differences)
-        rows.append(
-            {
-                "setting": c.setting,
-                "difference": f"{c.row} − {c.other}",
-                "mean [95 %]": f"{c.mean:+.3f} [{low:+.3f}, {high:+.3f}]",
-                "in spreads": f"{d:+.1f}",
-                "seeds above 0": f"{sum(v > 0 for v in c.differences)} of {len(c.differences)}",
-                "p": f"{c.p:.3f}",
-                "corrected": f"{c.corrected:.3f}",
-            }
-        )
+    rows = [
+        {"setting": c.setting, "difference": f"{c.row} − {c.other}", **_row(c.differences, c.p, c.corrected)}
+        for c in family(study, question, key)
+    ]
     return pd.DataFrame(rows).set_index("setting")
+
+
+def panel_table(panels: dict[str, dict[str, list[float]]]) -> pd.DataFrame:
+    """The same columns for {panel: {row: differences}}, compared after the fact and corrected together, as in `decide`."""
+    every = [(panel, row, d) for panel, rows in panels.items() for row, d in rows.items()]
+    p = [p_value(d) for *_, d in every]
+    rows = [
+        {"": panel, "setting": row, **_row(d, one, corrected)} for (panel, row, d), one, corrected in zip(every, p, holm(p))
+    ]
+    return pd.DataFrame(rows).set_index("")
 
 
 def row_table(study: dict, setting: str) -> pd.DataFrame:
     """One row per row of the plan: final and median accuracy with intervals, spread, and the pseudo-labels late in training."""
 
-    def told(row: str, key: str, form: str) -> str:
+    def mean(row: str, key: str) -> str:
         v = list(values(study, setting, row, key).values())
-        return form.format(statistics.fmean(v)) if v else "–"
+        return f"{statistics.fmean(v):.0%}" if v else "–"
 
     def with_interval(row: str, key: str) -> str:
         v = list(values(study, setting, row, key).values())
-        low, high = interval(v)
-        return f"{statistics.fmean(v):.3f} [{low:.3f}, {high:.3f}]"
+        return "{:.3f} [{:.3f}, {:.3f}]".format(statistics.fmean(v), *interval(v)) if v else "–"
 
     return pd.DataFrame(
         [
@@ -225,26 +249,20 @@ def row_table(study: dict, setting: str) -> pd.DataFrame:
                 "test accuracy [95 %]": with_interval(row, "accuracy"),
                 "median of the last 20 [95 %]": with_interval(row, "median_of_last_20"),
                 "spread": f"{spread(list(values(study, setting, row).values())):.3f}",
-                "labels right": told(row, "pseudo_label_accuracy", "{:.0%}"),
-                "mask rate": told(row, "mask_rate", "{:.0%}"),
+                "labels right": mean(row, "pseudo_label_accuracy"),
+                "mask rate": mean(row, "mask_rate"),
             }
             for row in study["plan"][setting]
         ]
     ).set_index("row")
 
 
-def comparison_tables(study: dict) -> str:
-    """A study's planned comparisons as text in Markdown."""
-    parts = [f"**{study['question']}** (`{study['name']}`, {len(study['seeds'])} seeds)"]
-    for question in study["families"]:
-        parts += [f"{question}:", markdown(comparison_table(study, question))]
-    return "\n\n".join(parts)
-
-
 def tables(study: dict) -> str:
     """Every table of a study as text in Markdown: its comparisons, then its rows setting by setting."""
-    rows = [f"{setting}:\n\n{markdown(row_table(study, setting))}" for setting in study["plan"]]
-    return "\n\n".join([comparison_tables(study), *rows])
+    parts = [f"**{study['question']}** (`{study['name']}`, {len(study['seeds'])} seeds)"]
+    parts += [f"{question}:\n\n{markdown(comparison_table(study, question))}" for question in study["families"]]
+    parts += [f"{setting}:\n\n{markdown(row_table(study, setting))}" for setting in study["plan"]]
+    return "\n\n".join(parts)
 
 
 def markdown(t: pd.DataFrame) -> str:

@@ -1,28 +1,28 @@
 """Studies: many runs behind one question, fixed before the first of them starts, and kept in one small file.
 
 A `Study` says which rows (a name and a config each) are trained in which settings, with which seeds, and which differences
-decide. `carry_out` trains what its file does not hold yet, on every core, and saves after each run; `load` reads a file back.
-The statistics are in `stats`.
+decide. `carry_out` trains what its file does not hold yet, on every core, and saves after each run; `files.load` reads a file
+back. The statistics are in `stats`.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-from ..errors import InputError, check_file
+from ..errors import InputError
 from ..runs.compare import Outcome, run_all
 from ..runs.config import TrainConfig
 from ..runs.device import pick_device
 from ..runs.run import environment
 from ..system import write_atomically
-from .report import early_and_late, layer_benefits
+from .files import FORMAT, VERSION, as_json, load
+from .report import columns, early_and_late, layer_benefits
 
-FORMAT, VERSION = "layermatch_lite study", 1
 LATE = ("pseudo_label_accuracy", "mask_rate", "confident_half_accuracy")
 
 
@@ -33,6 +33,8 @@ class Study:
     plan: {setting: {row: config}}; every row runs once per seed (the configs' own seed does not count).
     families: {question: [(setting, row, other row), ...]}: differences of paired seeds that answer one question together, and
     are corrected for their number together.
+    watch: looks into every run as in `run_all`, and returns {table: its new rows} or None; the tables are kept with the run, and
+    `report.watched` reads them. A function of a module.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Study:
     seeds: tuple[int, ...]
     plan: dict[str, dict[str, TrainConfig]]
     families: dict[str, list[tuple[str, str, str]]]
+    watch: Callable | None = None
 
     def __post_init__(self):
         if not self.seeds or not any(self.plan.values()):
@@ -86,9 +89,9 @@ def carry_out(
 ) -> dict:
     """Train what is missing from the study's file and return its content.
 
-    others: files of studies whose runs are taken over where config, seed, versions and device are the same: the same run
-    would come out.
-    Stopped half way (Ctrl-C, a crash), the file keeps every finished run, and the next call goes on with the others.
+    others: files of studies whose runs are reused where config, seed, versions and device are the same: the same run would
+    come out. A study that watches its runs reuses none.
+    Stopped halfway (Ctrl-C, a crash), the file keeps every finished run, and the next call trains the others.
 
     Raises:
         InputError: where the file holds another study, another plan, or comes from another version.
@@ -104,7 +107,7 @@ def carry_out(
         if differs := _difference(found, content):
             raise InputError(f"{path} holds a study with {differs}; move it away, or give another place (--out).")
         if found["environment"] and (differs := _elsewhere(found["environment"], here)):
-            warnings.warn(f"{path} was begun with {differs}: runs may differ in their last bits, or in more", stacklevel=2)
+            warnings.warn(f"{path} was started with {differs}: runs may differ in their last bits, or in more", stacklevel=2)
         content = found
     content["environment"] = content["environment"] or here
 
@@ -113,7 +116,7 @@ def carry_out(
 
     done = {(r["setting"], r["row"], r["seed"]) for r in content["runs"]}
     missing = [job for job in jobs if (job[0], job[1], job[2].seed) not in done]
-    known = _known_runs(others, content["environment"])
+    known = {} if study.watch else _known_runs(others, content["environment"])
     for setting, row, config in list(missing):
         if (key := _key(config)) in known:
             content["runs"].append({"setting": setting, "row": row, "seed": config.seed} | known[key])
@@ -129,7 +132,14 @@ def carry_out(
         keep()
 
     if missing:
-        run_all(list(configs.values()), workers=workers, progress=progress, title=study.name, each=record)
+        run_all(
+            list(configs.values()),
+            watch=study.watch,
+            each=record,
+            workers=workers,
+            progress=progress,
+            title=study.name,
+        )
     order = {(setting, row, config.seed): n for n, (setting, row, config) in enumerate(jobs)}
     content["runs"].sort(key=lambda r: order[r["setting"], r["row"], r["seed"]])
     keep()
@@ -137,7 +147,7 @@ def carry_out(
 
 
 def summary(outcome: Outcome) -> dict:
-    """What a study keeps of a run: final and median accuracy (EMA model, test), and means over the last quarter of the run."""
+    """What a study keeps of a run: final and median accuracy (EMA model, test), means over the last quarter, watched tables."""
     kept = {
         "accuracy": outcome.accuracy,
         "median_of_last_20": outcome.median_accuracy,
@@ -150,55 +160,13 @@ def summary(outcome: Outcome) -> dict:
         kept["late_benefit"] = {
             r["layer"]: {q: r[q] for q in ("benefit", "alignment")} for r in late.to_dict("records")
         }
+    tables: dict[str, list[dict]] = {}
+    for part in outcome.seen:
+        for name, rows in part.items():
+            tables.setdefault(name, []).extend(rows)
+    if tables:
+        kept["tables"] = {name: columns(rows) for name, rows in tables.items()}
     return kept
-
-
-def load(path: str | PathLike) -> dict:
-    """Read a study's file: name, question, seeds, plan, families, environment, and runs (one record each).
-
-    Raises InputError for anything else, and for a file of another version.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; give the file of a recorded study.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a study ({error}); give a file written by a study.") from error
-    check_file(path, content, FORMAT, VERSION, again="carry out the study")
-    needed = {
-        "name": str,
-        "question": str,
-        "seeds": list,
-        "defaults": dict,
-        "plan": dict,
-        "families": dict,
-        "environment": dict,
-        "runs": list,
-    }
-    for key, kind in needed.items():
-        if not isinstance(content.get(key), kind):
-            raise InputError(
-                f"{path} has no {key!r}; the file is incomplete, use another copy or carry out the study anew."
-            )
-    for n, r in enumerate(content["runs"]):
-        for key in ("setting", "row", "seed", "accuracy", "median_of_last_20"):
-            if not isinstance(r, dict) or key not in r:
-                raise InputError(f"{path}: run {n} has no {key!r}; use another copy or carry out the study anew.")
-    return content
-
-
-def as_json(content: dict) -> bytes:
-    """One line per run, so that changes can be read; floats to six digits."""
-    runs = [json.dumps(_rounded(r), ensure_ascii=False, allow_nan=False) for r in content["runs"]]
-    rest = {k: v for k, v in content.items() if k != "runs"}
-    head = json.dumps(rest, indent=1, ensure_ascii=False, allow_nan=False)
-    return (head[: head.rindex("}")].rstrip() + ',\n "runs": [\n' + ",\n".join(runs) + "\n]}\n").encode()
-
-
-def _rounded(value):
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _key(config: TrainConfig) -> str:
@@ -222,12 +190,12 @@ def _known_runs(paths: Sequence[str | PathLike], here: dict) -> dict[str, dict]:
             continue
         for r in other["runs"]:
             config = TrainConfig.from_dict(other["defaults"] | other["plan"][r["setting"]][r["row"]] | {"seed": r["seed"]})
-            known[_key(config)] = {k: v for k, v in r.items() if k not in ("setting", "row", "seed")}
+            known[_key(config)] = {k: v for k, v in r.items() if k not in ("setting", "row", "seed", "tables")}
     return known
 
 
 def _difference(found: dict, wanted: dict) -> str:
-    """How a file's plan differs from the one at hand, in words; empty where it does not."""
+    """How a file's plan differs from the wanted one, in words; empty where it does not."""
     for key in ("name", "seeds"):
         if found[key] != wanted[key]:
             return f"{key} {found[key]!r}, not {wanted[key]!r}"

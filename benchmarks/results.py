@@ -1,0 +1,274 @@
+"""Write docs/results.md and the README's numbers from the recorded results: `python benchmarks/results.py` (or `make results`).
+
+    python benchmarks/results.py --check    write nothing; exit status 1 where a file differs from what would be written
+
+README.md holds numbers and tables between markers, which this script fills:
+
+    <!-- number: digits10_fixmatch -->0.805<!-- end -->      any name in NUMBERS
+    <!-- table: layermatch_fixmatch -->...<!-- end -->       any name in TABLES
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from functools import cache
+from pathlib import Path
+
+import cifar
+import labs
+import miniature
+import recipes
+import speed
+from search import table as candidates
+
+import figures
+from layermatch_lite import load_study
+from layermatch_lite.studies import stats
+from layermatch_lite.studies.report import late, watched
+from layermatch_lite.studies.stats import comparison_table, differences, family, markdown, panel_table
+from layermatch_lite.system import write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
+DIGITS10 = "digits, 10 labels"
+
+study = cache(load_study)
+
+
+# --- the README's numbers --------------------------------------------------------------------------------------------
+
+
+def mean(name: str, row: str, setting: str = DIGITS10) -> str:
+    return f"{statistics.fmean(stats.values(study(name), setting, row).values()):.3f}"
+
+
+def decided(name: str, question: str, sign: int) -> set[str]:
+    """The settings in which a question is decided after correction: +1 above 0, -1 below 0."""
+    return {c.setting for c in family(study(name), question) if c.sign == sign}
+
+
+def freematch_settings() -> set[str]:
+    """Where FreeMatch beats both."""
+    over = decided("partner", "FreeMatch against FixMatch", 1)
+    return over & decided("partner", "LayerMatch against FreeMatch", -1)
+
+
+def lower_in_the_classifier(quantity: str) -> int:
+    signs = stats.decide(stats.layer_gaps(study("two_by_two")))[quantity]
+    return list(signs.values()).count(-1)
+
+
+MAIN = ("two_by_two", "LayerMatch against FixMatch")
+OWN_TAU = ("low_threshold", "LayerMatch against FixMatch, each at its own tau")
+NUMBERS = {
+    "settings_total": lambda: len(study("two_by_two")["plan"]),
+    "settings_decided": lambda: len(decided(*MAIN, 1)),
+    "fixmatch_settings": lambda: len(decided("two_by_two", "pseudo-labels at all", 1)),
+    "alignment_settings": lambda: lower_in_the_classifier("alignment"),
+    "benefit_settings": lambda: lower_in_the_classifier("benefit"),
+    "freematch_settings": lambda: len(freematch_settings()),
+    "own_tau_settings": lambda: len(decided(*OWN_TAU, 1)),
+    "digits10_supervised": lambda: mean("two_by_two", "supervised"),
+    "digits10_fixmatch": lambda: mean("two_by_two", "fixmatch"),
+    "digits10_layermatch": lambda: mean("two_by_two", "layermatch"),
+    "digits10_freematch": lambda: mean("partner", "freematch"),
+    "digits10_smaller_weight": lambda: mean("two_by_two", "smaller weight in the classifier"),
+    "digits10_difference": lambda: f"{statistics.fmean(differences(study(MAIN[0]), DIGITS10, 'layermatch', 'fixmatch')):+.3f}",
+}
+TABLES = {
+    "layermatch_fixmatch": lambda: markdown(comparison_table(study(MAIN[0]), MAIN[1])),
+    "freematch_fixmatch": lambda: markdown(comparison_table(study("partner"), "FreeMatch against FixMatch")),
+}
+
+
+def fill(text: str) -> str:
+    """A text with its marked numbers and tables as recorded; KeyError for a name that is not in NUMBERS or TABLES."""
+
+    def value(found: re.Match) -> str:
+        kind, name = found["kind"], found["name"]
+        new = f"\n\n{TABLES[name]()}\n\n" if kind == "table" else str(NUMBERS[name]())
+        return f"<!-- {kind}: {name} -->{new}<!-- end -->"
+
+    return re.sub(r"<!-- (?P<kind>number|table): (?P<name>\w+) -->.*?<!-- end -->", value, text, flags=re.DOTALL)
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+START = """# Results
+
+`make results` writes this page from the recorded results: the studies that come with the package
+(`load_study("two_by_two")` and so on) and the measurements in `benchmarks/results/`. Do not edit it by hand.
+
+**How to read it.** Every study trains its rows with paired seeds: runs of one seed share labels, initial weights and batches.
+Rows, seeds and comparisons were fixed before the first run, except where a section says otherwise. A comparison is *decided* when
+its sign-flip p-value, corrected for all comparisons that answer the same question (Holm), is below 0.05; nothing is corrected
+between questions. Intervals are bootstrap percentiles over seeds, widened for small samples (Hesterberg 2015). The effect size
+d_z is the mean difference in units of the differences' own standard deviation. Accuracies are those of the EMA model on the
+test set.
+
+**What it is worth.** Small data sets, small networks, short runs and our own formulation: this neither confirms nor refutes the
+paper's figures. FixMatch here is not the paper's recipe: in every row alike the threshold is lower, and labelled samples are
+seen in strong views too; the preset `paper` follows the paper.
+
+**The rows.** *every label* trains supervised on all labels, the upper bound. *supervised* sees the few labels only, in the same
+views and for as many steps. *fixmatch at layermatch's mask rate* has the threshold that gave it LayerMatch's mask rate on
+validation samples. *smaller weight in the classifier* is FixMatch whose classifier learns less from pseudo-labels.
+*layermatch, rescaled centers* gives the averaged centres the length of the current ones."""
+
+NOTES = {
+    "two_by_two": "The plain alternatives ask whether something simpler would do: a stricter threshold, a smaller weight of "
+    "pseudo-labels in the classifier, centres of another length.",
+    "partner": "FreeMatch adapts its thresholds, so it chooses samples where LayerMatch chooses layers. Its constants were "
+    "chosen on validation samples.",
+    "low_threshold": "This study was planned after the others, on the same seeds: FreeMatch's thresholds sink far below the "
+    "common recipe's. Each method's τ was chosen again on validation samples.",
+    "noise": "Pseudo-labels corrupted on purpose: *uniform* errors scatter, *pair* errors send a class into one other class, "
+    "*confusion* follows the network's own errors.",
+    "depth": "Pseudo-labels are kept from all layers upwards of one (*from*) or from one alone (*only*).",
+    "sensitivity": "Each knob is turned down and up for both methods alike. The momentum m acts in so short a run only below the "
+    "end of its warm-up; at m = 0 LayerMatch is Grad-ReLU alone, so that is what it is compared with.",
+    "layers": "What is compared are layers of the same runs, chosen after the runs; each table is corrected as a whole.",
+    "centers": "The accuracies of the first four rows repeat what `two_by_two` asks; only the last row is compared here.",
+    "first": "It had the same recipe and other seeds than `two_by_two`; its p-values were not planned. Both studies side "
+    "by side, corrected together:",
+}
+PICTURES = {
+    "two_by_two": ["study"],
+    "partner": ["partner"],
+    "depth": ["depth"],
+    "layers": ["benefit_over_training", "benefit_over_noise", "two_by_two"],
+    "centers": ["centre_drift", "cluster_quality"],
+}
+
+
+def gaps(name: str) -> str:
+    panels = {f"{q}, classifier − conv 1": of for q, of in stats.layer_gaps(study(name)).items()}
+    return f"Late in FixMatch (compared after the runs):\n\n{markdown(panel_table(panels))}"
+
+
+def inside_layers() -> str:
+    s = study("layers")
+    of = lambda setting, name: watched(s, setting, "fixmatch", name)
+    layers = list(dict.fromkeys(layer for setting in s["plan"] for layer in of(setting, "benefit")["layer"]))
+    layers.append(layers.pop(layers.index("classifier")))
+    lines = ["| late in FixMatch, mean | " + " | ".join(layers) + " |", "|---" * (len(layers) + 1) + "|"]
+    for setting in s["plan"]:
+        t = of(setting, "benefit")
+        for q in ("benefit", "alignment"):
+            values = [late(t, layer, q) for layer in layers]
+            cells = [f"{statistics.fmean(v):+.2f}" if v else "–" for v in values]
+            lines.append(f"| {setting}, {q} | {' | '.join(cells)} |")
+
+    def at_half(setting: str, kind: str) -> list[float]:
+        t = of(setting, "under_noise").query("rate == 0.5 and layer == 'classifier' and kind == @kind")
+        return list(t.sort_values("seed")["benefit"])
+
+    pairs = {setting: zip(at_half(setting, "confusion"), at_half(setting, "uniform")) for setting in s["plan"]}
+    differ = {"confusion − uniform": {setting: [a - b for a, b in of] for setting, of in pairs.items()}}
+    known = "The classifier's layer benefit at the end, if half of the labels over τ were errors of a known kind:"
+    return "\n\n".join(["\n".join(lines), gaps("layers"), f"{known}\n\n{markdown(panel_table(differ))}"])
+
+
+def inside_centers() -> str:
+    s = study("centers")
+
+    def end(setting: str, row: str, key: str):
+        t = watched(s, setting, row, "training")
+        return t[t["step"] == t["step"].max()].set_index("seed")[key]
+
+    nmi = {
+        f"{row} − fixmatch": {x: list(end(x, row, "nmi") - end(x, "fixmatch", "nmi")) for x in s["plan"]}
+        for row in ("supervised", "avg_clustering", "layermatch", "labels from centers")
+    }
+    moved = []
+    for setting in s["plan"]:
+        t = watched(s, setting, "layermatch", "training")
+        ratio = (t["drift_W_bar"] / t["drift_W"]).groupby(t["seed"]).mean()
+        moved.append(f"{ratio.mean():.2f} times as far ({setting}; largest of {len(ratio)} seeds {ratio.max():.2f})")
+    return (
+        f"k-means NMI of the test features at the end (compared after the runs):\n\n{markdown(panel_table(nmi))}\n\n"
+        f"In LayerMatch the averaged centres move, per step and relative to the current ones, {' and '.join(moved)}."
+    )
+
+
+def first_and_now() -> str:
+    of = lambda name: {x: differences(study(name), x, "layermatch", "fixmatch") for x in study("first")["plan"]}
+    seeds = lambda name: f"`{name}`, seeds {study(name)['seeds'][0]} to {study(name)['seeds'][-1]}"
+    return markdown(panel_table({seeds(name): of(name) for name in ("first", "two_by_two")}))
+
+
+MORE = {"two_by_two": lambda: gaps("two_by_two"), "layers": inside_layers, "centers": inside_centers, "first": first_and_now}
+ORDER = ("two_by_two", "partner", "low_threshold", "noise", "depth", "sensitivity", "layers", "centers", "first")
+
+
+def section(name: str) -> str:
+    """One study: its question, its comparisons, what else was compared, its rows."""
+    s = study(name)
+    seeds, where = s["seeds"], "torch {torch} on {device_name}".format(**s["environment"])
+    parts = [f"## {s['question']}", f"`{name}`: {len(seeds)} seeds, {seeds[0]} to {seeds[-1]}; {len(s['runs'])} runs; {where}."]
+    parts.append(NOTES[name])
+    for question in s["families"] if name != "first" else ():
+        found = f"After correction: {stats.outcome(family(s, question))}."
+        parts += [f"### {question[0].upper()}{question[1:]}", found, markdown(comparison_table(s, question))]
+    if name in MORE:
+        parts.append(MORE[name]())
+    for picture in PICTURES.get(name, ()):
+        parts.append(f"![{figures.MAKE[picture]()[1]}](../figures/{picture}.png)")
+    rows = "\n\n".join(f"{setting}:\n\n{markdown(stats.row_table(s, setting))}" for setting in s["plan"])
+    return "\n\n".join([*parts, f"<details><summary>Every row of <code>{name}</code></summary>\n\n{rows}\n\n</details>"])
+
+
+def measured(name: str) -> dict:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def page() -> str:
+    """The whole of docs/results.md."""
+    mini = measured("miniature")
+    return "\n\n".join(
+        [
+            START,
+            *map(section, ORDER),
+            "## How were the recipes chosen?",
+            "By validation accuracy on other seeds, never on test samples (`python benchmarks/recipes.py`): the common recipe "
+            "by plain FixMatch's, the rest by their own. The chosen candidate is bold.",
+            recipes.show(measured("recipes")),
+            "## How fast is it?",
+            speed.show(measured("speed")),
+            "One measurement of the layer benefit is one forward and six backward passes, so it costs more where the "
+            "backward pass dominates, as in a deep network.",
+            "## How fast are the labs?",
+            labs.show(measured("labs")),
+            "## How fast is it at CIFAR-10's size?",
+            "On a CPU (`python benchmarks/cifar.py`); nothing has been measured on a GPU yet ([how to](gpu.md)). The baseline is "
+            "per-image PIL in DataLoader workers, `benchmarks/baseline_dataloader.py`.",
+            cifar.show(measured("cifar_cpu")),
+            "## What do the recorded CIFAR-10 miniatures reach?",
+            "They show how such a run goes. They are not a CIFAR-10 result, and one seed ranks no methods.",
+            miniature.show(),
+            "Their recipe is the best of those with τ = 0.8 for plain FixMatch on validation samples:",
+            candidates(mini),
+        ]
+    ) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where a file differs")
+    check = parser.parse_args(arguments).check
+    differs = []
+    for path, new in ((PAGE, page()), (README, fill(README.read_text(encoding="utf-8")))):
+        if not path.exists() or path.read_text(encoding="utf-8") != new:
+            differs.append(str(path.relative_to(ROOT)))
+            if not check:
+                write_atomically(path, lambda f: f.write(new.encode()))
+    print(f"{'differ' if check else 'written'}: {', '.join(differs) or 'none'}")
+    return int(check and bool(differs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""What recipes.py, miniature.py and gpu.py share: results kept run by run, candidates on validation samples, recorded runs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from layermatch_lite import TrainConfig
+from layermatch_lite.runs.compare import run_all
+from layermatch_lite.runs.recording import Recording, record
+from layermatch_lite.system import write_atomically
+
+
+class Kept(dict):
+    """Results in a JSON file: what it holds already, to be saved after every run."""
+
+    def __init__(self, path: Path, **start):
+        super().__init__(json.loads(path.read_text()) if path.exists() else start)
+        self.path = path
+
+    def save(self) -> None:
+        write_atomically(self.path, lambda f: f.write(json.dumps(self, indent=1).encode()))
+
+
+def in_parallel(configs: list[TrainConfig], each: Callable) -> None:
+    run_all(configs, each=each, title="candidates")
+
+
+def search(
+    kept: Kept, part: dict, plan: dict[str, dict[str, TrainConfig]], among=None, train: Callable = in_parallel
+) -> None:
+    """Train what is missing of a plan, {candidate: {run: config}}, and note the validation accuracies in part["rows"].
+
+    part["chosen"]: the candidate with the highest mean (of those in `among`).
+    train(configs, each) calls each(i, run or outcome) after every run.
+    """
+    rows = part.setdefault("rows", {})
+    jobs = [(name, run, c) for name, runs in plan.items() for run, c in runs.items() if run not in rows.get(name, {})]
+
+    def each(i: int, trained) -> None:
+        name, run, _ = jobs[i]
+        rows.setdefault(name, {})[run] = trained.history[-1]["val_accuracy"]
+        kept.save()
+
+    if jobs:
+        train([config for *_, config in jobs], each)
+    part["chosen"] = best(rows, among)
+    kept.save()
+
+
+def best(rows: dict[str, dict[str, float]], among=None) -> str:
+    """The candidate with the highest mean."""
+    return max(among or rows, key=lambda name: statistics.fmean(rows[name].values()))
+
+
+def table(part: dict) -> str:
+    """A search as a table in Markdown: each candidate's mean and its runs."""
+    lines = ["| candidate | mean | run by run |", "|---|---|---|"]
+    for name, runs in part["rows"].items():
+        shown = f"**{name}**" if name == part["chosen"] else name
+        lines.append(f"| {shown} | {statistics.fmean(runs.values()):.3f} | {', '.join(f'{v:.3f}' for v in runs.values())} |")
+    return "\n".join(lines)
+
+
+def record_missing(
+    folder: Path, plan: dict[str, TrainConfig], data: Callable = lambda config: None, snapshots: int = 20
+) -> Iterator[tuple[str, Recording]]:
+    """Record the runs of a plan, {name: config}, whose file is not in the folder; yields each as soon as it is saved."""
+    for name, config in plan.items():
+        path = folder / f"{name}.npz"
+        if path.exists():
+            continue
+        recording = record(config, data(config), snapshots=snapshots, progress=True)
+        if recording.steps[-1] < config.steps:
+            raise KeyboardInterrupt  # `record` returns what it has; half a run is not a result
+        recording.save(path)
+        print(f"{name}: test accuracy {recording.accuracy:.3f} on {recording.data_name}", flush=True)
+        yield name, recording

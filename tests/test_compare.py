@@ -1,0 +1,74 @@
+"""Several runs at once: in order, watched, reported as soon as they end; no worker is left over, and a dead one is named."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from layermatch_lite import InputError, TrainConfig
+from layermatch_lite.runs.compare import run_all
+from layermatch_lite.runs.train import train
+
+TINY = TrainConfig(dataset="two_moons", num_labels=4, batch_size=8, mu=2, steps=8, log_every=4, device="cpu")
+
+
+def every_other_step(run, data, memory):
+    memory["calls"] = memory.get("calls", 0) + 1
+    if run.finished and run.config.seed == 0 and "REPORTED" in os.environ:
+        while not Path(os.environ["REPORTED"]).exists():
+            time.sleep(0.05)
+    return None if run.step % 2 else {"step": run.step, "calls": memory["calls"], "process": os.getpid()}
+
+
+def die(run, data, memory):
+    if run.step == 3:
+        os._exit(7)
+
+
+def workers():
+    mine = psutil.Process().children(recursive=True)
+    return [p for p in mine if "loky" in " ".join(p.cmdline()) and "resource_tracker" not in " ".join(p.cmdline())]
+
+
+@pytest.mark.slow
+def test_runs_in_worker_processes_are_those_of_one_process(tmp_path, monkeypatch):
+    """Run 0 ends only once the others have been reported: so they are reported while it trains."""
+    configs, reported = [replace(TINY, seed=seed) for seed in range(3)], {}
+    monkeypatch.setenv("REPORTED", str(tmp_path / "reported"))
+
+    def each(i, outcome):
+        reported[i] = outcome
+        if len(reported) == 2:
+            (tmp_path / "reported").touch()
+
+    outcomes = run_all(configs, watch=every_other_step, workers=2, each=each, progress=False)
+    assert [o.config for o in outcomes] == configs and reported == dict(enumerate(outcomes)) and list(reported)[-1] == 0
+    assert os.getpid() not in {s["process"] for o in outcomes for s in o.seen}
+    assert [(s["step"], s["calls"]) for s in outcomes[1].seen] == [(k, k + 1) for k in (0, 2, 4, 6, 8)]
+    assert outcomes[1].history == train(configs[1]).history
+    assert not workers()
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_named_and_the_others_are_stopped():
+    with pytest.raises(InputError, match="A worker process died"):
+        run_all([TINY, replace(TINY, steps=100_000, seed=1)], watch=die, workers=2, progress=False)
+    assert not workers()
+
+
+def test_a_single_worker_is_this_process_and_leaves_its_threads_alone():
+    threads = torch.get_num_threads()
+    (outcome,) = run_all([TINY], watch=every_other_step, progress=False)
+    assert outcome.seen[0]["process"] == os.getpid() and torch.get_num_threads() == threads
+
+
+def test_what_each_raises_ends_the_runs():
+    def each(i, outcome):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all([TINY, replace(TINY, seed=1)], each=each, workers=1, progress=False)
