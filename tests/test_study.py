@@ -175,6 +175,15 @@ def test_a_file_that_is_no_json_and_one_that_is_not_there(tmp_path):
         load(tmp_path / "nothing.json")
 
 
+def test_a_table_of_a_benefit_that_nobody_measured():
+    from layermatch_lite.runs.compare import run_all
+    from layermatch_lite.studies.report import benefit_table
+
+    outcomes = run_all([TINY], workers=1, progress=False)
+    with pytest.raises(InputError, match="probe_every"):
+        benefit_table(outcomes, "late")
+
+
 def test_a_study_of_nothing():
     with pytest.raises(InputError, match="'x' has no seeds or no rows"):
         Study("x", "?", (), {"s": {"a": TINY}}, {})
