@@ -9,17 +9,16 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FOR_TEACHERS = ("teaching", "exam")  # the exam has its answers, the guide the predictions' results
-MARK = ".layermatch_lite"  # stands in a folder that was built here, and may be replaced
+MARK = ".layermatch_lite"  # marks a folder that was built here and may be replaced
 VIEW, STATE = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("view", "state"))
 
 
 def read_still(path: Path) -> nbformat.NotebookNode:
-    """The notebook without its widgets, which need a kernel: a lab is shown by its picture. Pages keep alt texts."""
+    """The notebook without its widgets, which need a kernel: a picture stands in for each lab. Pages keep alt texts."""
     notebook = nbformat.read(path, 4)
     models = notebook.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
 
@@ -51,14 +50,14 @@ def read_still(path: Path) -> nbformat.NotebookNode:
 
 
 def without_links(text: str) -> str:
-    """A page for students: the teachers' own pages are neither listed nor linked."""
+    """A page for students, without the entries of and the links to the teachers' pages."""
     names = "|".join(FOR_TEACHERS)
     text = re.sub(rf"^(- \[\w+\]\(({names})\.md\).*|({names}))\n", "", text, flags=re.MULTILINE)
     return re.sub(rf"\[([^\]]+)\]\((?:docs/)?(?:{names})\.md[^)]*\)", r"\1", text)
 
 
 def gather(folder: Path, teachers: bool) -> None:
-    """The site's pages: docs/ at the top, so that it starts with index.html; beside them the notebooks and what is linked to."""
+    """Collect the site's pages: docs/ at the top, so that the site starts with index.html, the notebooks, and linked files."""
     edition = (lambda text: text) if teachers else without_links
     (folder / "notebooks").mkdir()
     linked = {"README.md"}  # docs/index.md includes its table
@@ -69,7 +68,7 @@ def gather(folder: Path, teachers: bool) -> None:
     for path in (ROOT / "docs").glob("*.md"):
         if path.stem in FOR_TEACHERS and not teachers:
             continue
-        text = edition(path.read_text(encoding="utf-8").replace("](../", "]("))  # no longer one level down
+        text = edition(path.read_text(encoding="utf-8").replace("](../", "]("))  # the pages move up one level
         (folder / path.name).write_text(text, encoding="utf-8")
         linked.update(re.findall(r"\]\(([^)#:\s]+)", text))
     linked.update(re.findall(r"\]\((figures/[^)]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
@@ -77,12 +76,14 @@ def gather(folder: Path, teachers: bool) -> None:
         if (ROOT / name).is_file() and not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    readme = folder / "README.md"  # beside the pages of docs/, not above them
+    readme = folder / "README.md"  # now beside the pages of docs/, not above them
     readme.write_text(edition(readme.read_text(encoding="utf-8").replace("](docs/", "](")), encoding="utf-8")
 
 
 def build_site(out: Path, teachers: bool) -> int:
     """Sphinx's exit status; a warning (a dead link, a formula it cannot read) counts as failure."""
+    from sphinx.cmd.build import build_main
+
     with tempfile.TemporaryDirectory() as pages, tempfile.TemporaryDirectory() as doctrees:
         gather(Path(pages), teachers)
         conf = str(ROOT / "docs")
@@ -90,7 +91,7 @@ def build_site(out: Path, teachers: bool) -> int:
 
 
 def build(what: str, out: Path) -> int:
-    """0 where all went well."""
+    """Build into `out`; returns 0 if all went well."""
     if what.startswith("site"):
         return build_site(out, teachers=what == "site-teachers")
     from slides import build_slides
@@ -100,16 +101,16 @@ def build(what: str, out: Path) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["site", "site-teachers", "slides"])
     parser.add_argument("out", nargs="?", type=Path, help="folder, replaced as a whole; default out/WHAT")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     out = args.out or ROOT / "out" / args.what
     if out.exists() and not (out / MARK).is_file() and not (out.is_dir() and not any(out.iterdir())):
         sys.exit(f"{out} is not a site or slides of this program; move it away, or name another folder.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=out.parent) as beside:  # what is there stays until the new one is whole
+    with tempfile.TemporaryDirectory(prefix=".", dir=out.parent) as beside:  # the old one stays until the new one is complete
         built = Path(beside) / "built"
         if status := build(args.what, built):
             sys.exit(status)
@@ -117,3 +118,7 @@ if __name__ == "__main__":
         shutil.rmtree(out, ignore_errors=True)
         built.rename(out)
     print(f"Open {out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ project = "layermatch_lite"
 html_title = "layermatch_lite"
 language = "en"
 extensions = ["myst_nb"]
-suppress_warnings = ["toc.not_included"]  # the README, whose table docs/index.md includes, is in no menu
+suppress_warnings = ["toc.not_included"]  # docs/index.md includes the README's table; the README itself is not in a menu
 
 nb_execution_mode = "off"  # shown as committed
 nb_output_stderr = "remove"  # progress bars
@@ -32,7 +32,7 @@ html_math_renderer = "mathml"
 
 
 def visit_formula(self, node):
-    """No script and no network: the formula stands in the page. One that cannot be converted is a warning, so the build fails."""
+    """No script, no network: the formula stands in the page. One that cannot be converted is a warning, so the build fails."""
     try:
         self.body.append(mathml(node.astext(), isinstance(node, nodes.math_block)))
     except Exception as error:
@@ -41,7 +41,7 @@ def visit_formula(self, node):
 
 
 def keep_alt_text(render_image):
-    """myst-nb drops the alt text that a notebook's picture brings along; here it stays."""
+    """myst-nb drops the alt text that comes with a notebook's picture; this keeps it."""
 
     def render(self, data):
         images = render_image(self, data)
@@ -53,17 +53,17 @@ def keep_alt_text(render_image):
 
 
 class SourceParser(Parser):
-    """A source file that a page links to is a page, too: its name and its highlighted text."""
+    """A source file that a page links to becomes a page: its name and its highlighted text."""
 
     supported = ("python",)
 
     def parse(self, text, document):
-        env = document.settings.env  # of the page at hand
+        env = document.settings.env  # of this page
         name = env.docname + ".py"
         section = nodes.section("", nodes.title(name, name), ids=["source"])
         section += nodes.literal_block(text, text, language="python")
         document += section
-        # In no menu, and not among the search results, which are for the lessons.
+        # Left out of the menus and of the search results, which are for the lessons.
         env.metadata[env.docname].update(orphan=True, nosearch=True)
 
 

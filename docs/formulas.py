@@ -6,10 +6,10 @@ from importlib.resources import files
 
 from latex2mathml.converter import convert
 
-# Without a font for formulas, braces and brackets would not grow. Few Linux machines have one, so one comes along.
+# Without a font for formulas, braces and brackets would not grow. Few Linux machines have one, so one is included.
 FONT = files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf"
 
-# What latex2mathml does not know, or shows worse, in words that it knows.
+# What latex2mathml does not know, or displays badly, in commands that it knows.
 REWRITE = {
     r"\\arg\s*\\(max|min)(?![a-zA-Z])": r"\\arg\1 ",
     r"\\arg(?![a-zA-Z])": r"\\operatorname{arg}\\,",
@@ -25,9 +25,7 @@ def mathml(tex: str, block: bool = False) -> str:
     """The formula as <math> that keeps its LaTeX as alternative text; ValueError if a command is not understood."""
     if not block:
         return element(tex, "inline")
-    parts = tex.split(
-        r"\qquad"
-    )  # each an element of its own, so that a narrow window can put them below each other ...
+    parts = tex.split(r"\qquad")  # separate elements, so that a narrow window can stack them ...
     for opening, closing in (r"\{", r"\}"), (r"\\left\b", r"\\right\b"), (r"\\begin\b", r"\\end\b"):
         if any(len(re.findall(opening, part)) != len(re.findall(closing, part)) for part in parts):
             parts = [tex]  # ... unless the space is inside something
@@ -46,5 +44,5 @@ def element(tex: str, display: str) -> str:
 
 
 def glue(html: str) -> str:
-    """No line of the page begins with the comma or the bracket that follows a formula."""
+    """Keep a comma or bracket on the same line as the formula before it."""
     return re.sub(r"<math (?:(?!</math>).)*</math>[^\s<]+", r'<span class="glued">\g<0></span>', html)

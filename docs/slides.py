@@ -1,4 +1,4 @@
-"""Slides from notebooks, by rule: no cell needs to say what it becomes."""
+"""Slides from notebooks, by rule: cells need no tags that say what they become."""
 
 import re
 import shutil
@@ -21,10 +21,10 @@ REVEAL_FILES = ("dist/reveal.js", "dist/reveal.css", "dist/reset.css", "LICENSE"
 def as_slides(notebook: NotebookNode) -> NotebookNode:
     """The notebook with one cell for each part of a slide.
 
-    - A heading of the first or second level begins a slide; other prose goes on a slide below it.
+    - A heading of the first or second level begins a slide; further prose goes on slides below it.
     - Every picture and every table has a slide of its own, without the code. Code is shown where a cell's tag says "code".
-    - What a cell prints goes beneath whatever came before it; where there is much of it, on a slide of its own.
-    - Exercises and predictions stay in the notebook: they are there to be done, not to be shown.
+    - What a cell prints goes below what came before it; long output gets a slide of its own.
+    - Exercises and predictions are left out: they are to be done, not shown.
     """
     cells, heading = [], ""
 
@@ -63,7 +63,7 @@ class Renderer(IPythonRenderer):
         return mathml(body)
 
     def link(self, text, url, title=None):
-        """A link to another notebook leads to its slides; a file of the repository is only named."""
+        """A link to another notebook leads to its slides; a link to a file of the repository becomes its name."""
         if url.endswith(".ipynb"):
             url = url.replace(".ipynb", ".slides.html")
         elif "://" not in url:

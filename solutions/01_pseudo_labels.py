@@ -1,4 +1,4 @@
-"""Solutions to notebook 01. The notebook's exercises are made from this file: run `make exercises` after a change."""
+"""Solutions to notebook 01. The notebook's exercises are made from this file; after a change, run `make exercises`."""
 
 import torch.nn.functional as F
 
@@ -6,8 +6,8 @@ import torch.nn.functional as F
 # ### Exercise: who may teach? (easy)
 #
 # The network's probabilities for N samples are `p`, one row each. Return the pseudo-labels `q` (N,) and the mask `a`
-# (N,), which is true where the confidence is at least τ. The next cell checks your function on random inputs; where it
-# is not right yet, the notebook goes on with the library's.
+# (N,), which is true where the confidence is at least τ. The next cell checks your function on random inputs; until it
+# is right, the notebook continues with the library's.
 
 # %% labels_and_mask
 def labels_and_mask(p, tau):
@@ -20,13 +20,13 @@ def labels_and_mask(p, tau):
 # %% [markdown] fixmatch
 # ### Exercise: FixMatch as a function (medium)
 #
-# The six lines as a function of features of the weak and the strong views (N, D) and the classifier's `W` (C, D), `b`
-# (C,): scroll until they are out of sight, and write them yourself. The check compares the value *and* the gradients by
-# `z_weak`, `z_strong`, `W` and `b`.
+# Write the six lines as a function of the weak and the strong views' features (N, D) and the classifier's `W` (C, D) and
+# `b` (C,). Scroll until they are out of sight, and write them yourself. The check compares the value *and* the gradients
+# with respect to `z_weak`, `z_strong`, `W` and `b`.
 
 # %% fixmatch
 def fixmatch(z_weak, z_strong, W, b, tau):
-    """FixMatch's unlabelled loss L_u, a scalar tensor that can be differentiated."""
+    """FixMatch's unlabelled loss L_u, a differentiable scalar tensor."""
     # your code
     p = F.linear(z_weak, W, b).detach().softmax(dim=1)
     confidence, q = p.max(dim=1)

@@ -1,12 +1,12 @@
-"""Solutions to notebook 02. The notebook's exercises are made from this file: run `make exercises` after a change."""
+"""Solutions to notebook 02. The notebook's exercises are made from this file; after a change, run `make exercises`."""
 
 import torch.nn.functional as F
 
 # %% [markdown] feature_pull
 # ### Exercise: where is a feature pulled? (easy)
 #
-# One descent step on a sample's own loss moves its feature against $\partial L/\partial z$. Return that direction for
-# every sample, without a factor 1/N: towards which centre, and away from what?
+# One descent step on a sample's own loss moves its feature against $\partial L/\partial z$. Return this direction for
+# every sample, without a factor 1/N. Which centre does it lead to, and what does it lead away from?
 
 # %% feature_pull
 def feature_pull(W, p, q):
@@ -18,8 +18,8 @@ def feature_pull(W, p, q):
 # %% [markdown] centre_noise
 # ### Exercise: what do wrong labels add to the centres? (medium)
 #
-# The noise part of $\partial L/\partial W$, where $L$ is the mean over N samples: what the gradient with labels `q` has
-# more than the one with the truth `y`. You do not need `p`. Why not?
+# Return the noise part of $\partial L/\partial W$, where $L$ is the mean over N samples: the gradient with the labels `q`
+# minus the gradient with the true classes `y`. You do not need `p`. Why not?
 
 # %% centre_noise
 def centre_noise(z, y, q, C):

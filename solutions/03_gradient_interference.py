@@ -1,10 +1,10 @@
-"""Solutions to notebook 03. The notebook's exercises are made from this file: run `make exercises` after a change."""
+"""Solutions to notebook 03. The notebook's exercises are made from this file; after a change, run `make exercises`."""
 
 # %% [markdown] benefit
 # ### Exercise: the number itself (easy)
 #
-# Compute the layer benefit of two gradients, each a flat vector. Where no sample passes τ, both gradients are 0: return
-# 0 there.
+# Compute the layer benefit from two gradients, each a flat vector. If no sample passes τ, both gradients are 0; return 0
+# then.
 
 # %% benefit
 def benefit(g_pseudo, g_true):
@@ -17,7 +17,7 @@ def benefit(g_pseudo, g_true):
 # %% [markdown] benefit_when_undecided
 # ### Exercise: predict the sign (demanding)
 #
-# A network that knows next to nothing says $p_c \approx 1/C$ for every class. All samples count, whatever τ. Each true
+# A network that knows almost nothing says $p_c \approx 1/C$ for every class. All samples count, whatever τ. Each true
 # label is replaced, with probability r, by one of the $C - 1$ other classes. What is the layer benefit of such labels,
 # averaged over the noise? At which r does its sign change? (It is the same in every layer that has a gradient at all.
 # Start at the logits, where the error is $p - e_q$.)
@@ -32,14 +32,14 @@ def benefit_when_undecided(rate, C):
 # %% [markdown] fooling_noise
 # ### Exercise: design a noise that fools the threshold (demanding)
 #
-# Spoil `round(rate * N)` of the true labels so that no threshold helps: whatever τ one takes, among the samples over it
-# the share of wrong labels is at least the share among all. Many solutions are right.
+# Replace `round(rate * N)` of the true labels by wrong ones so that no threshold helps: whatever τ you choose, the share
+# of wrong labels among the samples over it is at least the share among all samples. Many solutions are right.
 
 # %% fooling_noise
 def fooling_noise(p, y, rate):
     """Probabilities p (N, C), true classes y (N,), a rate in [0, 1] -> labels q (N,), a share `rate` of them wrong."""
     # your code
     q = y.clone()
-    sure = p.amax(dim=1).argsort(descending=True)[: round(rate * len(y))]  # where the network is surest
+    sure = p.amax(dim=1).argsort(descending=True)[: round(rate * len(y))]  # where the network is most confident
     q[sure] = (y[sure] + 1) % p.shape[1]
     return q

@@ -1,12 +1,12 @@
-"""Solutions to notebook 04. The notebook's exercises are made from this file: run `make exercises` after a change."""
+"""Solutions to notebook 04. The notebook's exercises are made from this file; after a change, run `make exercises`."""
 
 import torch.nn.functional as F
 
 # %% [markdown] blocked
 # ### Exercise: block it (easy)
 #
-# The loss on strong views with given pseudo-labels and mask, such that its value and the features' gradient stay
-# exactly what they are in FixMatch, and no gradient reaches `W` and `b`.
+# Return the loss on strong views, given pseudo-labels and mask. Its value and the features' gradient must stay exactly
+# what they are in FixMatch, and no gradient may reach `W` and `b`.
 
 # %% blocked
 def blocked(z, W, b, q, a):
@@ -19,8 +19,8 @@ def blocked(z, W, b, q, a):
 # %% [markdown] gated
 # ### Exercise: the gate (medium)
 #
-# Remove from $g_u$ what opposes $g_s$, and nothing else. Where $g_s = 0$ there is nothing to oppose: return $g_u$ as it
-# is.
+# Remove from $g_u$ what opposes $g_s$, and nothing else. Where $g_s = 0$, there is nothing to oppose; return $g_u$
+# unchanged.
 
 # %% gated
 def gated(g_u, g_s):

@@ -1,11 +1,11 @@
-"""Solutions to notebook 05. The notebook's exercises are made from this file: run `make exercises` after a change."""
+"""Solutions to notebook 05. The notebook's exercises are made from this file; after a change, run `make exercises`."""
 
 import torch.nn.functional as F
 
 # %% [markdown] averaged
 # ### Exercise: one step of the average (easy)
 #
-# Return the averaged centres after update number `t`, counted from 0. Mind the warm-up.
+# Return the averaged centres after update number `t`, counted from 0. Remember the warm-up.
 
 # %% averaged
 def averaged(W_bar, W, t, m):
@@ -18,8 +18,8 @@ def averaged(W_bar, W, t, m):
 # %% [markdown] avg_clustering_loss
 # ### Exercise: who labels, who pulls? (medium)
 #
-# LayerMatch's whole unlabelled loss. Labels and mask come from the current classifier and the weak view; the strong
-# view's features are pulled to the averaged centres; nothing but the features learns from it.
+# Write LayerMatch's whole unlabelled loss. Labels and mask come from the current classifier and the weak view; the
+# strong view's features are pulled to the averaged centres; only the features learn from it.
 
 # %% avg_clustering_loss
 def avg_clustering_loss(z_weak, z_strong, W, b, W_bar, b_bar, tau):

@@ -1,11 +1,11 @@
-"""Solutions to notebook 06. The notebook's exercises are made from this file: run `make exercises` after a change."""
+"""Solutions to notebook 06. The notebook's exercises are made from this file; after a change, run `make exercises`."""
 
 import math
 
 # %% [markdown] times_seen
 # ### Exercise: how often is an image seen? (easy)
 #
-# In `steps` steps with `batch` images each, drawn from `samples` images that come equally often.
+# Training takes `steps` steps with `batch` images each, drawn from `samples` images, all equally often.
 
 # %% times_seen
 def times_seen(steps, batch, samples):
@@ -17,7 +17,7 @@ def times_seen(steps, batch, samples):
 # %% [markdown] learning_rate
 # ### Exercise: the learning rate (medium)
 #
-# FixMatch's rate at step k of K is $\mathrm{lr} \cdot \cos(7\pi k / 16K)$. Which share of it is left at the end?
+# FixMatch's learning rate at step k of K is $\mathrm{lr} \cdot \cos(7\pi k / 16K)$. What share of it is left at the end?
 
 # %% learning_rate
 def learning_rate(k, K, lr):

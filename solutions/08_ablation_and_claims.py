@@ -1,12 +1,12 @@
-"""Solutions to notebook 08. The notebook's exercises are made from this file: run `make exercises` after a change."""
+"""Solutions to notebook 08. The notebook's exercises are made from this file; after a change, run `make exercises`."""
 
 import itertools
 
 # %% [markdown] sign_flip
 # ### Exercise: a p-value from nothing but signs (medium)
 #
-# The two-sided sign-flip p-value of paired differences: the share of all $2^n$ ways to set their signs whose mean is at
-# least as far from 0 as the one that was seen.
+# Return the two-sided sign-flip p-value of paired differences: the share of all $2^n$ ways to choose their signs whose
+# mean is at least as far from 0 as the observed one.
 
 # %% sign_flip
 def sign_flip(d):
@@ -19,8 +19,8 @@ def sign_flip(d):
 # %% [markdown] holm
 # ### Exercise: Holm's correction (demanding)
 #
-# Return the corrected p-values, each at the place of its own: the smallest times m, the next times m - 1 and so on;
-# none smaller than one that belongs to a smaller p-value, none above 1.
+# Return the corrected p-values in the order of the given ones: the smallest times m, the next times m - 1 and so on; none
+# is smaller than that of a smaller p-value, and none is above 1.
 
 # %% holm
 def holm(p):

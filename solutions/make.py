@@ -4,10 +4,10 @@
     python solutions/make.py handout    copies of all notebooks without results, for a class that should predict
     python solutions/make.py solved     such copies with the solutions filled in
 
-Copies stand in folders beside notebooks/, since they read other files by relative paths. One that is there already is kept:
-somebody may have worked in it.
+Copies go into folders beside notebooks/, since paths in them are relative. An existing copy is never replaced: somebody may have
+worked in it.
 
-A solution file holds its cells under headings: `# %% [markdown] NAME` the task, `# %% NAME` the function. What stands below
+A solution file holds its cells under headings: `# %% [markdown] NAME` the task, `# %% NAME` the function. What follows
 `# your code` is the answer. In a notebook an exercise is three cells, with the ids NAME-task, NAME and NAME-check.
 """
 
@@ -24,7 +24,7 @@ NOTEBOOKS = HERE.parent / "notebooks"
 
 
 def exercises(notebook: str) -> dict[str, tuple[str, str]]:
-    """Name -> (task in Markdown, solved function) of a notebook, in their order."""
+    """Name -> (task in Markdown, solved function) of a notebook, in order."""
     parts = re.split(
         r"^# %% (\[markdown\] )?(\w+)\n", (HERE / f"{notebook}.py").read_text(encoding="utf-8"), flags=re.M
     )
@@ -37,12 +37,12 @@ def exercises(notebook: str) -> dict[str, tuple[str, str]]:
 
 
 def blank(code: str) -> str:
-    """The function as a student meets it: what stands below `# your code` is gone."""
+    """The function as a student gets it: without what follows `# your code`."""
     return re.sub(r"( *# your code\n).*", r"\1    return ...", code, flags=re.S)
 
 
 def fill(notebook: nbformat.NotebookNode, name: str, solved: bool = False) -> None:
-    """Set the notebook's exercise cells. KeyError where it lacks one: a new exercise needs its three cells put in once."""
+    """Set the notebook's exercise cells. KeyError if one is missing: add the three cells of a new exercise by hand, once."""
     cells = {cell.id: cell for cell in notebook.cells}
     for exercise, (task, code) in exercises(name).items():
         cells[f"{exercise}-task"].source = task
@@ -61,7 +61,7 @@ def without_results(notebook: nbformat.NotebookNode) -> None:
 
 
 def update() -> None:
-    """The exercises of notebooks/ as the solutions have them."""
+    """Bring the exercises of notebooks/ in line with the solutions."""
     for solution in sorted(HERE.glob("[0-9]*.py")):
         path = NOTEBOOKS / f"{solution.stem}.ipynb"
         notebook = nbformat.read(path, 4)
@@ -75,7 +75,7 @@ def copy(edition: str) -> None:
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         target = HERE.parent / edition / path.name
         if target.exists():
-            print(f"{target.relative_to(HERE.parent)} is there already and kept; move it away for a new copy")
+            print(f"{target.relative_to(HERE.parent)} exists and was kept; move it away to get a new copy")
             continue
         notebook = nbformat.read(path, 4)
         if (HERE / f"{path.stem}.py").exists():
@@ -86,7 +86,11 @@ def copy(edition: str) -> None:
         print(target.relative_to(HERE.parent))
 
 
+def main(arguments: list[str]) -> None:
+    if arguments not in ([], ["handout"], ["solved"]):
+        sys.exit(f"{' '.join(arguments)!r} is not an edition; choose handout or solved, or neither to update notebooks/.")
+    copy(*arguments) if arguments else update()
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] not in ([], ["handout"], ["solved"]):
-        sys.exit(f"{' '.join(sys.argv[1:])!r} is no edition; choose handout or solved, or none to bring notebooks/ in line.")
-    copy(sys.argv[1]) if sys.argv[1:] else update()
+    main(sys.argv[1:])

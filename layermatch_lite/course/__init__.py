@@ -1,4 +1,4 @@
-"""What makes the notebooks a course: exercises that check themselves, predictions that are scored, claims bound to data."""
+"""What makes the notebooks a course: self-checking exercises, scored predictions, statements checked against runs."""
 
 from .claims import claim
 from .exercises import check, hint

@@ -1,4 +1,4 @@
-"""The widget in which a student commits to a prediction before the cells below are run."""
+"""The widget in which a student commits to a prediction before running the cells below."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import ipywidgets as widgets
 from ..errors import InputError
 from ..figures.screen import Message, Picture, title
 from . import predictions
-from .predictions import Question
+from .prediction_pictures import draw
+from .questions import Question, judge
 
 
 class Predict(widgets.VBox):
     """Ask; take a prediction; show it beside the result. Made by `predict_value`, `predict_curve` and `predict_order`.
 
-    `reveal` is called in a later cell with what came out. Whatever happens there or here, the notebook goes on.
+    `reveal` is called in a later cell with the result. A student's mistake, here or there, never stops the notebook.
     """
 
     def __init__(self, question: Question, path: Path | None = None, step: float | None = None):
@@ -25,23 +26,15 @@ class Predict(widgets.VBox):
         self.fields = _fields(question, step)
         self.commit_button = self._button("Commit", self.commit, button_style="primary")
         self.again_button = self._button("Start over", self.start_over)
-        self.told, self.error = Message(), Message(role="alert")
+        self.message, self.alert = Message(), Message(role="alert")
         self.sketch = Picture(width=900, height=440)
         self.sketch.add_class("lml-sketch")
         for field in self.fields:
             field.observe(lambda _: self._draw(), "value")
         inputs = widgets.Box(self.fields)
         inputs.add_class("lml-controls")
-        super().__init__(
-            [
-                title("Predict", question.text),
-                inputs,
-                self.sketch,
-                widgets.HBox([self.commit_button, self.again_button]),
-                self.error,
-                self.told,
-            ]
-        )
+        buttons = widgets.HBox([self.commit_button, self.again_button])
+        super().__init__([title("Predict", question.text), inputs, self.sketch, buttons, self.alert, self.message])
         self.add_class("lml-lab")
         try:
             entry = predictions.load(self.path).get(question.name)
@@ -49,9 +42,9 @@ class Predict(widgets.VBox):
             if attempts:
                 last = attempts[-1]
                 self._put(last["prediction"])
-                self._lock(f"Committed on {last['at'][:10]}, as {self.path.name} says. Now run the cells below.")
+                self._lock(f"Committed on {last['at'][:10]} (in {self.path.name}). Now run the cells below.")
             else:
-                self._say("Commit, then run the cells below. Only your own file keeps it; nothing is sent anywhere.")
+                self._say("Commit, then run the cells below. Your prediction stays in your own file; nothing is sent anywhere.")
         except InputError as error:  # a damaged file
             self._say("", str(error))
         self._draw()
@@ -62,28 +55,27 @@ class Predict(widgets.VBox):
         values = [f.value for f in self.fields]
         if self.question.kind == "order":
             return values
-        # A slider's powers of ten are rounded and may lie outside by a hair.
+        # A logarithmic slider rounds its powers of ten, which may then lie just outside.
         values = [min(max(v, self.question.low), self.question.high) for v in values]
         return values[0] if self.question.kind == "value" else values
 
     def commit(self) -> None:
-        """Keep the prediction in the file and lock the fields."""
+        """Save the prediction and lock the fields."""
         entry = predictions.keep(self.path, self.question, prediction=self.prediction)
-        late = (
-            "" if entry["attempts"][-1]["blind"] else " The result was known already, so a class is not shown this one."
-        )
-        self._lock(f"Committed, kept in {self.path.name}.{late} Now run the cells below.")
+        blind = entry["attempts"][-1]["blind"]
+        late = "" if blind else " The result was already known, so the class's picture leaves this prediction out."
+        self._lock(f"Committed, saved in {self.path.name}.{late} Now run the cells below.")
 
     def start_over(self) -> None:
-        """Unlock the fields for another attempt; the ones before stay in the file."""
+        """Unlock the fields for another attempt; earlier ones stay in the file."""
         for widget in (*self.fields, self.commit_button):
             widget.disabled = False
-        self._say("Another attempt. The ones before stay in your file; a class is shown everybody's first.")
+        self._say("Another attempt. Earlier ones stay in your file; the class's picture shows everybody's first.")
 
     def reveal(self, result) -> None:
-        """Show the result beside the last prediction, with the score and a sentence. Never raises for a student's doing.
+        """Show the result beside the last prediction, with the score and a sentence. Never raises for what a student did.
 
-        result: a number; a list of numbers, one for each x; or {item: number}, where the highest comes first.
+        result: a number; a list of numbers, one for each x; or {item: number}, of which the highest is first.
         """
         from ..figures.output import show
 
@@ -92,29 +84,28 @@ class Predict(widgets.VBox):
         except InputError as error:
             print(f"Nothing to show: {error}")
             return
-        said, kept = None, True
+        said, saved = None, True
         try:
             attempts = predictions.keep(self.path, self.question, result=result)["attempts"]
             said = attempts[-1] if attempts else None
         except (InputError, OSError) as error:  # a lock that another notebook holds is an OSError, too
-            print(f"Your predictions cannot be read or kept: {error}")
-            kept = False
-        show(predictions.picture(self.question, said and said["prediction"], result))
+            print(f"Your predictions cannot be read or saved: {error}")
+            saved = False
+        show(draw(self.question, [said["prediction"]] if said else [], result))
         if said is None:
-            if kept:
+            if saved:
                 print("No prediction was committed. Next time: enter one above and press Commit before this cell runs.")
             return
-        score, sentence = predictions.judge(self.question, said["prediction"], result)
-        late = "" if said["blind"] else " (Committed when the result was known.)"
+        score, sentence = judge(self.question, said["prediction"], result)
+        late = "" if said["blind"] else " (Committed after the result was shown.)"
         print(f"{sentence} Score: {score} of 100.{late}")
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and the question for a reader of a saved notebook."""
         data = super()._repr_mimebundle_(**kwargs)
         live = data[0] if isinstance(data, tuple) else data
-        return (
-            data if live is None else {**live, "text/plain": f"Predict: {self.question.text} (Needs a running kernel.)"}
-        )
+        text = f"Predict: {self.question.text} (Needs a running kernel.)"
+        return data if live is None else {**live, "text/plain": text}
 
     # --- the fields ------------------------------------------------------------------------------------------------------
 
@@ -124,7 +115,7 @@ class Predict(widgets.VBox):
         def pressed(_):
             try:
                 action()
-            except Exception as error:  # a callback's error would be seen by nobody
+            except Exception as error:  # nobody would see a callback's error
                 self._say("", str(error))
 
         button.on_click(pressed)
@@ -140,8 +131,8 @@ class Predict(widgets.VBox):
         self._say(message)
 
     def _say(self, message: str, error: str = "") -> None:
-        self.told.say(message)
-        self.error.say(error)
+        self.message.say(message)
+        self.alert.say(error)
 
     def _draw(self) -> None:
         from ..figures.output import as_png
@@ -150,7 +141,7 @@ class Predict(widgets.VBox):
             self.sketch.layout.display = "none"
             self.sketch.alt = f"One number or an order needs no drawing. {self.question.text}"
             return
-        figure, alt = predictions.picture(self.question, self.prediction)
+        figure, alt = draw(self.question, [self.prediction])
         with self.sketch.hold_sync():
             self.sketch.png, self.sketch.alt = as_png(figure, small=False), alt  # while a slider moves
 
@@ -168,7 +159,7 @@ def predict_value(
 ) -> Predict:
     """Ask for one number between low and high; log: distances are factors.
 
-    step: of the slider; without it the power of ten that gives the range 100 to 1000 steps.
+    step: of the slider; by default the power of ten that divides the range into 100 to 1000 steps.
     """
     return Predict(Question(name, text, "value", low, high, label, unit, log), step=step)
 
@@ -215,7 +206,7 @@ def _fields(q: Question, step: float | None = None) -> list[widgets.Widget]:
 
 
 def _plain(result):
-    """Numbers as Python's own, whatever made them: a tensor, an array, a table's column."""
+    """Python's own numbers, whatever held them: a tensor, an array, a table's column."""
     if isinstance(result, dict):
         return {item: _plain(v) for item, v in result.items()}
     if isinstance(result, list | tuple):
