@@ -126,7 +126,7 @@ def test_the_noise_lab_shows_what_the_probe_measures(network, monkeypatch):
     data, g = data_of(run.config), generator(0, "noise lab")
     x, y = labelled_batch(data, Views(data), run.config, g)
     weak, strong, i = unlabelled_batch(data, Views(data), noise_lab.SAMPLES, g)
-    P = noise_lab.load(20, 200, 0)
+    P = noise_lab.load_prepared(20, 200, 0)
     for state in (
         network,
         network.but(kind="pair", rate=0.9, tau=0.3),
@@ -178,7 +178,7 @@ def test_recorded_networks_have_learnt_something(labels):
 
 
 def test_strategies_act_where_they_should(network):
-    P = noise_lab.load(20, 200, 0)
+    P = noise_lab.load_prepared(20, 200, 0)
     state = network.but(tau=0.3, rate=0.6, kind="pair")
     plain, block, gate, avg = (
         noise_lab.compute(P, state.but(**k))
@@ -197,7 +197,7 @@ def test_strategies_act_where_they_should(network):
 
 
 def test_a_higher_rate_hits_the_same_signals_and_more(network):
-    P = noise_lab.load(20, 200, 0)
+    P = noise_lab.load_prepared(20, 200, 0)
     hit = [noise_lab.compute(P, network.but(rate=r, tau=0.3)) for r in (0.0, 0.2, 0.5, 1.0)]
     wrong = [h.labels != P.y.numpy() for h in hit]
     assert [h.wrong for h in hit][0] == 0 and hit[-1].wrong == hit[-1].passed
@@ -666,20 +666,20 @@ def test_start_pause_start_ends_as_an_uninterrupted_run():
     lab = DecisionLab(method_b="none")
     lab.start()
     lab.start()
-    assert lab.told.value == "It is running already."
+    assert lab.status.value == "It is running already."
     until(lambda: lab.state.step > 5)
     asked = time.perf_counter()
     lab.pause()
-    until(lambda: "held at step" in lab.told.value)
+    until(lambda: "held at step" in lab.status.value)
     assert (
         time.perf_counter() - asked < 2 and not lab.worker.running
     )  # a step takes milliseconds; this is for a busy machine
     held = lab.state.step
     lab.start()
-    until(lambda: "ended" in lab.told.value, 60)
+    until(lambda: "ended" in lab.status.value, 60)
     assert lab.state.step == 300 and 0 < held < 300 and lab.picture.alt == drive(DecisionBench(), lab.state).alt
     lab.start()
-    assert "Reset starts over" in lab.told.value
+    assert "Reset starts over" in lab.status.value
     lab.reset()
     assert lab.state.step == 0 and "step=0" in lab.link.value
 
@@ -691,7 +691,7 @@ def test_a_setting_changed_while_running_starts_over_and_runs_on():
     lab.controls["tau"].value = 0.6
     until(lambda: lab.state.step > 0 and lab.state.tau == 0.6)
     lab.pause()
-    until(lambda: "held" in lab.told.value)
+    until(lambda: "held" in lab.status.value)
     assert lab.picture.alt == drive(DecisionBench(), lab.state).alt
 
 
@@ -700,13 +700,13 @@ def test_stop_keeps_the_curves_and_start_begins_anew():
     lab.start()
     until(lambda: lab.state.step > 40, 30)
     lab.stop()
-    until(lambda: "held" in lab.told.value)
+    until(lambda: "held" in lab.status.value)
     stopped = lab.state.step
     assert "test accuracy" in lab.reading.value
     lab.start()
     until(lambda: 0 < lab.state.step < stopped, 10)
     lab.pause()
-    until(lambda: "held" in lab.told.value)
+    until(lambda: "held" in lab.status.value)
 
 
 def test_start_right_after_pause_and_further_steps_go_on():
@@ -717,7 +717,7 @@ def test_start_right_after_pause_and_further_steps_go_on():
     lab.pause()
     lab.start()
     lab.train(10)
-    until(lambda: "ended" in lab.told.value)
+    until(lambda: "ended" in lab.status.value)
     assert lab.bench.session is session and 30 < lab.state.step == session.step < 300
     assert lab.picture.alt == drive(DecisionBench(), lab.state).alt
 
@@ -735,7 +735,7 @@ def test_start_during_a_links_replay_trains_on():
     lab = DecisionLab(method_b="none")
     lab.link.value = "decision?method_b=none&step=280"
     lab.start()
-    until(lambda: "ended" in lab.told.value, 60)
+    until(lambda: "ended" in lab.status.value, 60)
     assert lab.state.step == 300 and lab.error.value == "" and lab.waiting.layout.display == "none"
 
 
@@ -757,7 +757,7 @@ def test_a_pasted_link_after_stop_goes_on_from_its_step():
     lab.link.value = "training?dataset=blobs&steps=150&method_b=none&step=60"
     until(lambda: lab.state.step == 60 and lab.waiting.layout.display == "none", 30)
     lab.start()
-    until(lambda: "ended" in lab.told.value, 30)
+    until(lambda: "ended" in lab.status.value, 30)
     assert lab.state.step == 150 and lab.bench.session.runs[0].history == train(lab.state.config("fixmatch")).history
 
 
@@ -765,14 +765,14 @@ def test_background_training_leaves_the_notebooks_random_numbers_alone():
     lab = TrainingLab(dataset="blobs", steps=150)
     before = torch.random.get_rng_state()
     lab.start()
-    until(lambda: "ended" in lab.told.value, 60)
+    until(lambda: "ended" in lab.status.value, 60)
     torch.manual_seed(0)
     alone = torch.randint(2**62, (3000,)).tolist()
     torch.manual_seed(0)
     lab.reset()
     lab.start()
     drawn = []
-    while "ended" not in lab.told.value:
+    while "ended" not in lab.status.value:
         drawn += torch.randint(2**62, (1,)).tolist()
         time.sleep(0.0005)
     torch.random.set_rng_state(before)
@@ -792,7 +792,7 @@ def test_two_labs_on_one_kernel_do_not_disturb_each_other():
     labs = [TrainingLab(dataset="blobs", steps=150, seed=seed) for seed in (0, 1)]
     for lab in labs:
         lab.start()
-    until(lambda: all("ended" in lab.told.value for lab in labs), 60)
+    until(lambda: all("ended" in lab.status.value for lab in labs), 60)
     for lab in labs:
         assert lab.bench.session.runs[0].history == train(lab.state.config("fixmatch")).history
 
@@ -890,7 +890,7 @@ def test_interrupting_the_kernel_stops_a_training_and_leaves_the_kernel_alive(ce
             time.sleep(0.5)
         manager.interrupt_kernel()
         time.sleep(1.0)
-        assert ask("print(lab.worker.wait(1), lab.told.value.startswith('held'))") == "True True"
+        assert ask("print(lab.worker.wait(1), lab.status.value.startswith('held'))") == "True True"
         ask("lab.start()")
         assert ask("print(lab.worker.running)") == "True", "it can go on"
     finally:
@@ -919,20 +919,20 @@ def live(path, **changes):
 def test_a_live_run_stops_goes_on_and_ends_as_if_it_had_never_stopped(tmp_path):
     path = tmp_path / "run.pt"
     one = live(path)
-    assert "Start begins a new run" in one.told.value and "no record yet" in one.picture.alt
+    assert "Start begins a new run" in one.status.value and "no record yet" in one.picture.alt
     one.start()
     until(lambda: one.history)
     first = one.picture.png
     one.stop()
     assert one.worker.wait(60)
-    assert 10 <= one.run.step < 60 and f"stopped at step {one.run.step}" in one.told.value
+    assert 10 <= one.run.step < 60 and f"stopped at step {one.run.step}" in one.status.value
     again = live(path)  # the notebook was closed in between
-    assert f"at step {one.run.saved} of 60: Start goes on" in again.told.value and again.progress.value == one.run.saved
+    assert f"at step {one.run.saved} of 60: Start goes on" in again.status.value and again.progress.value == one.run.saved
     again.start()
-    assert again.worker.wait(60) and "finished: test accuracy" in again.told.value and again.progress.value == 60
+    assert again.worker.wait(60) and "finished: test accuracy" in again.status.value and again.progress.value == 60
     assert again.picture.png != first and "layer benefit" in again.picture.alt and "step 60 of 60" in again.picture.alt
     assert again.history == train(again.config).history
-    assert "it is finished" in live(path).told.value
+    assert "it is finished" in live(path).status.value
 
 
 def test_a_live_run_says_what_is_wrong(tmp_path, monkeypatch):
@@ -966,7 +966,7 @@ def test_a_live_run_survives_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "write_atomically", write)
     lab.start()
     assert lab.worker.wait(60) and lab.run.finished and lab.run.saved == 10
-    assert "could not be saved" in lab.told.value
+    assert "could not be saved" in lab.status.value
     assert "No space left" in lab.error.value and "holds step 10" in lab.error.value
 
 

@@ -38,9 +38,9 @@ class LiveRun(widgets.VBox):
     def __init__(
         self, config: TrainConfig, path: str | PathLike, data: SSLData | None = None, model: nn.Module | None = None
     ):
-        """config: give it a probe_every to see the layer benefit; data, model: as for `train`; data is loaded at the start if None.
+        """config: give it a probe_every to see the layer benefit. data, model: as for `train`; data=None is loaded at the start.
 
-        To resume a run of your own model, give a model of the same shapes again.
+        A run of your own network needs a network of the same shapes to be resumed.
         """
         self.config, self.path, self.data, self.model = config, Path(path), data, model
         self.run: Run | None = None

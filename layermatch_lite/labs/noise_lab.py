@@ -1,10 +1,10 @@
 """Noise lab, without its widgets: what do wrong pseudo-labels do to each layer of one network?
 
 A short FixMatch run is stopped at some step. For 400 signals of its pool, the cost of every possible label to every layer is
-measured once (`probe.label_costs`); after that the benefit of any noise is a sum.
+measured once (`label_costs`); after that the benefit of any noise is a sum.
 
-The networks of seed 0 come with the package. Training enlarges the smallest difference in rounding, so a network that is trained again on
-another machine is another one: with recorded weights everybody sees the same pictures. Those of other seeds are trained here.
+The networks of seed 0 come with the package. Training enlarges the smallest difference in rounding, so the same training on
+another machine ends with other weights: with recorded ones everybody sees the same pictures. Other seeds are trained here.
 """
 
 from __future__ import annotations

@@ -126,12 +126,14 @@ def reading(r: Recording, s: int, i: int, h: History) -> str:
     tau = r.config.threshold
     first = f"Step {r.steps[s]}: {over} of {len(r.y_true)} pseudo-labels are over τ = {tau:g}, {wrong} of them wrong."
     state = "over τ" if h.mask[s] else "below τ"
-    now = f"Sample {i} is {with_article(name(h.y))}, now called {name(h.labels[s])} with confidence {h.confidence[s]:.2f} ({state})"
+    truth, label, sure = with_article(name(h.y)), name(h.labels[s]), f"{h.confidence[s]:.2f}"
+    now = f"Sample {i} is {truth}, now called {label} with confidence {sure} ({state})"
     if h.fell is not None:
         f = h.fell
+        wrong, near = with_article(name(h.labels[f])), min(NEIGHBORS, len(r.y_true) - 1)
         return (
-            f"{first} {now}; it went wrong for good at step {r.steps[f]} as {with_article(name(h.labels[f]))}, when {h.company[f]:.0%} of "
-            f"its {min(NEIGHBORS, len(r.y_true) - 1)} nearest neighbours were called so, too."
+            f"{first} {now}; it went wrong for good at step {r.steps[f]} as {wrong}, when {h.company[f]:.0%} of its {near} "
+            "nearest neighbours were called so, too."
         )
     if h.labels[-1] != h.y:
         return f"{first} {now}; it ends as {with_article(name(h.labels[-1]))}, wrong but below τ."
