@@ -39,11 +39,12 @@ demo: install
 lab: install
 	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb
 
-# Binds to this machine alone; everything it shows comes from this machine, too.
+# Serves this machine alone, from this machine alone. layermatch_lite/labs/voila/voila.json: the page takes neither theme nor
+# template from its address, and a closed page's kernel ends within two minutes.
 classroom: install
 	@$(BIN)/python -m layermatch_lite doctor --warm
 	@echo "Opening the classroom; stop it with Ctrl-C."
-	JUPYTER_PATH=layermatch_lite/labs $(BIN)/voila notebooks/09_classroom.ipynb --template=classroom --Voila.ip=127.0.0.1
+	JUPYTER_PATH=layermatch_lite/labs $(BIN)/voila notebooks/09_classroom.ipynb --Voila.config_file_paths=layermatch_lite/labs/voila
 
 test: install
 	$(BIN)/python -m pytest

@@ -116,7 +116,8 @@ def browser(presses: int = 60) -> dict | None:
         return None
     url = "http://127.0.0.1:8877"
     server = subprocess.Popen(
-        [sys.executable, "-m", "voila", "notebooks/09_classroom.ipynb", "--template=classroom", "--port=8877", "--no-browser"],
+        [sys.executable, "-m", "voila", "notebooks/09_classroom.ipynb", "--Voila.config_file_paths=layermatch_lite/labs/voila",
+         "--port=8877", "--no-browser"],
         cwd=ROOT, env={**os.environ, "JUPYTER_PATH": "layermatch_lite/labs"},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

@@ -270,6 +270,4 @@ def run_predictions(args: argparse.Namespace) -> int:
 def run_doctor(args: argparse.Namespace) -> int:
     from .runs import doctor
 
-    if args.warm:
-        doctor.warm()
-    return doctor.examine()
+    return doctor.examine(failed=doctor.warm() if args.warm else [])

@@ -1,11 +1,12 @@
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
-
-from layermatch_lite.cli import main
 
 # A browser that asks for nothing by itself.
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -20,14 +21,59 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("LAYERMATCH_PREDICTIONS", str(folder / "predictions.json"))
 
 
+WARMING = pytest.StashKey[tuple[Path, subprocess.Popen]]()
+
+
+def pytest_collection_finish(session):
+    """Where a test needs a warm cache, fill it in the background while the tests before it run."""
+    needed = any("warm_cache" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not needed or session.config.option.collectonly:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="layermatch_lite_warm_"))
+    with open(folder / "warming.log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "layermatch_lite", "doctor", "--warm"], stdout=log, stderr=log,
+            env=os.environ | {"LAYERMATCH_CACHE": str(folder)},
+        )  # fmt: skip
+    session.config.stash[WARMING] = folder, process
+
+
+def pytest_unconfigure(config):
+    if WARMING in config.stash:
+        folder, process = config.stash[WARMING]
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def warm_cache(tmp_path_factory):
+def warm_cache(request):
     """A cache as `layermatch-lite doctor --warm` leaves it: filled once, for all slow tests that only read it."""
-    folder = tmp_path_factory.mktemp("warm")
+    folder, process = request.config.stash[WARMING]
+    assert process.wait() == 0, (folder / "warming.log").read_text()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory):
+    """The cache with the noise lab's measurements of the network that it starts with."""
+    from layermatch_lite.labs import noise_lab
+
+    folder = tmp_path_factory.mktemp("noise")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERMATCH_CACHE", str(folder))
-        assert main(["doctor", "--warm"]) == 0
+        for _ in noise_lab.prepare(20, 200, 0):
+            pass
     return folder
+
+
+@pytest.fixture
+def network(measured, own_cache, monkeypatch):
+    """The noise lab's first state, whose network has been measured."""
+    from layermatch_lite.labs.noise_lab import NoiseState
+
+    monkeypatch.setenv("LAYERMATCH_CACHE", str(measured))
+    return NoiseState()
 
 
 @pytest.fixture

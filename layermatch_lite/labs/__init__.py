@@ -3,9 +3,9 @@
     from layermatch_lite.labs import NoiseLab
     NoiseLab()
 
-What a lab computes and draws stands in a module that knows nothing of widgets (`noise`, `decision`, `training`, `timemachine`,
-`threshold`); `frame` puts it on the screen, `views` adds each lab's own buttons.
-`live` watches one training that is kept in a file.
+What a lab computes and draws is in a module without widgets (`noise_lab`, `decision_lab`, `training_lab`, `timemachine`,
+`threshold_lab`); `frame` puts it on the screen, `widgets` adds the buttons of each lab.
+`live` watches one training that is saved to a file.
 """
 
 from .live import LiveRun

@@ -25,7 +25,7 @@ class Worker:
 
     @property
     def running(self) -> bool:
-        """Is there work under way that nobody has stopped?"""
+        """Is there work that nobody has stopped?"""
         return self._thread is not None and self._thread.is_alive() and not self._stop.is_set()
 
     def start(self, items: Generator, on_item: Callable, on_end: Callable[[BaseException | None, bool], None]) -> None:
@@ -54,7 +54,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the work to stop after the item at hand, and return at once."""
+        """Ask the work to stop after the current item, and return at once."""
         self._stop.set()
 
     def wait(self, timeout: float | None = None) -> bool:

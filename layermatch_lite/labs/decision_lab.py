@@ -1,7 +1,7 @@
 """Decision lab, without its widgets: two methods learn the same points in the plane from the same few labels, step by step.
 
 The networks have two features (`MLP(plane=True)`), so features and centres are drawn as they are. A state says everything: the
-same state gives the same picture, on whichever way one came to it.
+same state gives the same picture, whichever way one came to it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def write_places(places: np.ndarray) -> str:
 
 
 def moved(state: DecisionState, k: int, x: float, y: float) -> DecisionState:
-    """The state with labelled point k put to (x, y); training starts anew, since its data are others."""
+    """The state with labelled point k put to (x, y); training starts over, since its data have changed."""
     places = places_of(state).copy()
     places[k] = x, y
     return state.but(places=write_places(places), step=0)
@@ -184,7 +184,7 @@ def _grid(low, high) -> tuple[tuple, torch.Tensor]:
     return (float(low[0]), float(high[0]), float(low[1]), float(high[1])), torch.stack([x, y], dim=-1).view(-1, 2)
 
 
-def tell(state: DecisionState, views: list[View]) -> str:
+def reading(state: DecisionState, views: list[View]) -> str:
     """The reading."""
     parts = [
         f"{NAMES[m]}: {v.tally}, {v.right:.0%} called right" + (" (and learns nothing from them)" * (m == "supervised"))
@@ -207,11 +207,11 @@ class DecisionBench(RunningBench):
         views = [View(session, k) for k in range(len(state.methods))]
         if self._picture is None or self._picture.made_for != (state.num_classes, len(views)):
             self._picture = DecisionPicture(state.num_classes, len(views))
-        told = tell(state, views)
+        text = reading(state, views)
         png = self._picture.png(state, session.data, views)
         given = zip(session.data.x_labelled.tolist(), session.data.y_labelled.tolist())
         at = "; ".join(f"class {c + 1} at {x:.2f}, {y:.2f}" for (x, y), c in given)
-        return Look(png, f"{state.dataset}, τ = {state.tau:.2f}, seed {state.seed}; labelled: {at}. {told}", told)
+        return Look(png, f"{state.dataset}, τ = {state.tau:.2f}, seed {state.seed}; labelled: {at}. {text}", text)
 
     def point_at(self, fx: float, fy: float) -> tuple[float, float] | None:
         """Where in the plane of the points a click at these shares of the picture lies; None beside it."""

@@ -4,7 +4,7 @@ A lab is a bench, which knows nothing of widgets, in this frame. A bench has
 
     title, question      what stands above it
     State                its settings (`state.LabState`)
-    missing(state)       what this state needs and is slow to get, as a key, or None where all is at hand
+    missing(state)       what this state needs and is slow to get, as a key, or None where everything is available
     prepare(state)       an iterator that gets it, yielding (share done, what is being done)
     look(state)          the picture, its alt text and the reading (`drawing.Look`), in milliseconds
 """
@@ -106,7 +106,7 @@ class Lab(widgets.VBox):
             for name, control in self.controls.items():
                 value = getattr(self.state, name)
                 if isinstance(control, widgets.Dropdown) and value not in control.options:
-                    # A file of one's own, beside the runs that come with the package.
+                    # Your own file, beside the runs that come with the package.
                     control.options = (*control.options, value)
                 if control.value != value:
                     control.value = value
@@ -121,7 +121,7 @@ class Lab(widgets.VBox):
         return b
 
     def guarded(self, action: Callable, *arguments) -> None:
-        """Do something on behalf of a person: whatever goes wrong stands in the panel, and the state before is kept."""
+        """Do what a person asked for; an error is shown in the panel, and the lab returns to the state before."""
         with self._lock:
             before = self.state
             try:
@@ -133,7 +133,7 @@ class Lab(widgets.VBox):
                 self.show_state()
 
     def fault(self, error: BaseException) -> None:
-        """Show an error. What a person can mend is said in one sentence, anything else with its traceback."""
+        """Show an error. An InputError is one sentence for the reader; anything else comes with its traceback."""
         if isinstance(error, InputError):
             self.error.say(str(error))
             return
@@ -161,7 +161,7 @@ class Lab(widgets.VBox):
     # --- slow things -----------------------------------------------------------------------------------------------------
 
     def _prepare_now(self) -> None:
-        """In the cell that makes the lab, where a progress bar is at home and Ctrl-C works."""
+        """In the cell that makes the lab, where a progress bar belongs and Ctrl-C works."""
         from tqdm import tqdm
 
         if self.bench.missing(self.state) is None:
@@ -204,13 +204,13 @@ class Lab(widgets.VBox):
     def _prepared(self, missing: object) -> None:
         if self.bench.missing(self.state) == missing:  # never the same work twice in a row
             raise InputError(
-                f"{missing} was prepared, but is not to be found in {cache_dir()}; make this folder writable, or set "
-                "LAYERMATCH_CACHE to another."
+                f"{missing} was prepared but is not in {cache_dir()}; make this folder writable, or set LAYERMATCH_CACHE to "
+                "another one."
             )
         self.set(self.state)
 
     def retire(self) -> None:
-        """End the work in the background, if there is any; what it still has to say is not heard."""
+        """End the work in the background, if there is any, and ignore what it still reports."""
         self.worker.stop()
         self._job = self._preparing = None
         self.waiting.layout.display = "none"

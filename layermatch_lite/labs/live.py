@@ -1,4 +1,4 @@
-"""One training that is kept in a file, with live curves: start it, stop it, go on with it, today or tomorrow."""
+"""One training that is saved to a file, with live curves: start it, stop it, resume it, today or tomorrow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 import ipywidgets as widgets
+from torch import nn
 
 from ..data.sets import SSLData
 from ..errors import InputError
@@ -30,16 +31,21 @@ _training: weakref.WeakValueDictionary[Path, LiveRun] = weakref.WeakValueDiction
 class LiveRun(widgets.VBox):
     """A run of `train` in the background of a notebook, saved to `path` at every record of its history.
 
-    Start begins it, or goes on from the file where there is one, to exactly what an uninterrupted run gives. Stop acts after the
-    step at hand; what is lost is at most the way since the last record. `run` is the run itself, once there is one.
+    Start begins it, or resumes it from the file if there is one, and ends exactly as an uninterrupted run would. Stop acts after
+    the current step; only the steps since the last record are lost. `run` is the run itself, once there is one.
     """
 
-    def __init__(self, config: TrainConfig, path: str | PathLike, data: SSLData | None = None):
-        """config: give it a probe_every to see the layer benefit; data: as for `train`, loaded at the start where it is None."""
-        self.config, self.path, self.data = config, Path(path), data
+    def __init__(
+        self, config: TrainConfig, path: str | PathLike, data: SSLData | None = None, model: nn.Module | None = None
+    ):
+        """config: give it a probe_every to see the layer benefit. data, model: as for `train`; data=None is loaded at the start.
+
+        A run of your own network needs a network of the same shapes to be resumed.
+        """
+        self.config, self.path, self.data, self.model = config, Path(path), data, model
         self.run: Run | None = None
         self.worker, self._picture = Worker(), TrainingPicture(config.steps)
-        self.told, self.error = Message(), Message(role="alert")
+        self.status, self.error = Message(), Message(role="alert")
         self.progress = widgets.IntProgress(max=config.steps, layout={"width": "260px"})
         self.picture = Picture(width=WIDTH, height=HEIGHT)
         start, stop = widgets.Button(description="Start"), widgets.Button(description="Stop")
@@ -50,7 +56,7 @@ class LiveRun(widgets.VBox):
                 title("Live run", self.heading),
                 widgets.HBox([start, stop, self.progress], layout={"flex_flow": "row wrap"}),
                 self.error,
-                self.told,
+                self.status,
                 self.picture,
             ]
         )
@@ -68,7 +74,7 @@ class LiveRun(widgets.VBox):
         return self.run.history if self.run is not None else []
 
     def start(self) -> None:
-        """Train in the background, on from the file where there is one."""
+        """Train in the background, resuming from the file if there is one."""
         if self.worker.running:
             return
         other = _training.get(self.path.resolve())
@@ -78,23 +84,23 @@ class LiveRun(widgets.VBox):
             return
         _training[self.path.resolve()] = self
         if not self.worker.wait(0):
-            self.told.say("still ending the step before; press Start again")
+            self.status.say("the step before is still ending; press Start again")
             return
         self.error.say("")
-        self._began = self._told = None
-        self.told.say("loading data, building the network ...")
+        self._began = self._shown = None
+        self.status.say("loading data, building the network ...")
         self.worker.start(self._steps(), self._stepped, self._ended)
 
     def stop(self) -> None:
-        """End after the step at hand; the file holds the last record."""
+        """End after the current step; the file holds the last record."""
         self.worker.stop()
 
     def _look_into_file(self) -> None:
         if not self.path.exists():
-            self.told.say("Start begins a new run.")
+            self.status.say("Start begins a new run.")
             return
         try:
-            self.run = Run.load(self.path)
+            self.run = Run.load(self.path, model=self.model)
             if changed := self.run.config.differences(self.config):
                 raise InputError(f"{self.path} holds a run with other settings ({', '.join(changed)}); choose another path.")
         except InputError as error:
@@ -103,11 +109,11 @@ class LiveRun(widgets.VBox):
             return
         self.progress.value = self.run.step
         found = f"{self.path} holds this run at step {self.run.step} of {self.config.steps}"
-        self.told.say(f"{found}; it is finished." if self.run.finished else f"{found}: Start goes on from there.")
+        self.status.say(f"{found}; it is finished." if self.run.finished else f"{found}: Start resumes it.")
 
     def _steps(self) -> Iterator[Run]:
-        going_on = self.path if self.path.exists() else None
-        for run in train_steps(self.config, self.data, resume=going_on):
+        resume = self.path if self.path.exists() else None
+        for run in train_steps(self.config, self.data, model=self.model, resume=resume):
             if run.step == 0 or run.just_logged:
                 try:
                     run.save(self.path)
@@ -115,7 +121,7 @@ class LiveRun(widgets.VBox):
                 except InputError as error:
                     if run.saved is None:
                         raise
-                    self.error.say(f"{error} The file holds step {run.saved}; training goes on.")
+                    self.error.say(f"{error} The file holds step {run.saved}; training continues.")
             yield run
 
     def _stepped(self, run: Run) -> None:
@@ -125,37 +131,37 @@ class LiveRun(widgets.VBox):
         first, began = self._began
         if run.just_logged:
             self._draw()
-        if self._told is None or now - self._told > FRAME_SECONDS:
-            self._told, self.progress.value = now, run.step
+        if self._shown is None or now - self._shown > FRAME_SECONDS:
+            self._shown, self.progress.value = now, run.step
             each = (now - began) / max(1, run.step - first)
             left = each * (self.config.steps - run.step)
             speed = f", {1e3 * each:.0f} ms per step, about {left:.0f} s left" if run.step > first else ""
-            self.told.say(f"step {run.step} of {self.config.steps} on {run.environment['device']}{speed}")
+            self.status.say(f"step {run.step} of {self.config.steps} on {run.environment['device']}{speed}")
 
     def _ended(self, error: BaseException | None, stopped: bool) -> None:
         if error is not None:
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             self.error.say(f"{kind}{error}")
         if self.run is None:
-            return self.told.say("" if error else "stopped before its first step; Start begins anew")
+            return self.status.say("" if error else "stopped before its first step; Start begins again")
         self.progress.value = self.run.step
         self._draw()
         if self.run.finished:
             where = f"kept in {self.path}" if self.run.saved == self.run.step else "but its end could not be saved"
-            self.told.say(f"finished: test accuracy {self.run.accuracy:.3f} (EMA model), {where}")
+            self.status.say(f"finished: test accuracy {self.run.accuracy:.3f} (EMA model), {where}")
         else:
-            held = f"{self.path} holds step {self.run.saved}, and Start goes on from there"
-            self.told.say(f"stopped at step {self.run.step}; {held}")
+            held = f"{self.path} holds step {self.run.saved}, and Start resumes there"
+            self.status.say(f"stopped at step {self.run.step}; {held}")
 
     def _draw(self) -> None:
-        told = "no record yet"
+        text = "no record yet"
         if self.history:
             last = self.history[-1]
             keys = {"accuracy": "test accuracy", "mask_rate": "mask rate", "pseudo_label_accuracy": "right among them"}
             values = [f"{name} {last[key]:.3f}" for key, name in keys.items() if last.get(key) is not None]
             if rows := last.get("layer_benefit"):
                 values += [f"layer benefit {row['benefit']:+.2f} in {row['layer']}" for row in (rows[0], rows[-1])]
-            told = f"at step {last['step']} of {self.config.steps}: {', '.join(values)}"
+            text = f"at step {last['step']} of {self.config.steps}: {', '.join(values)}"
         with self.picture.hold_sync():
             self.picture.png = self._picture.png(self.heading, {self.config.method: list(self.history)})
-            self.picture.alt = f"Curves of a live run, {self.heading}; {told}."
+            self.picture.alt = f"Curves of a live run, {self.heading}; {text}."

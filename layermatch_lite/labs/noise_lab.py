@@ -1,10 +1,10 @@
 """Noise lab, without its widgets: what do wrong pseudo-labels do to each layer of one network?
 
 A short FixMatch run is stopped at some step. For 400 signals of its pool, the cost of every possible label to every layer is
-measured once (`probe.label_costs`); after that the benefit of any noise is a sum.
+measured once (`label_costs`); after that the benefit of any noise is a sum.
 
-The networks of seed 0 come with the package. Training enlarges the smallest difference in rounding, so a network trained anew on
-another machine is another one: with recorded weights everybody sees the same pictures. Those of other seeds are trained here.
+The networks of seed 0 come with the package. Training enlarges the smallest difference in rounding, so the same training on
+another machine ends with other weights: with recorded ones everybody sees the same pictures. Other seeds are trained here.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from ..figures.style import layer_styles
 from ..runs.config import TrainConfig
 from ..runs.run import Run
 from ..runs.train import data_of, train_steps
-from ..system import __version__, cache_dir, cached_npz, read_npz, write_atomically
+from ..system import cached_npz, read_npz, write_atomically
 from ..variants.gate import gate
 from ..variants.noise import KINDS, corrupt, rows
+from .cache import cache_file, file_key, writing
 from .drawing import Canvas, Look, Squares, grow
 from .label_costs import label_costs
 from .state import LabState, choice, number, seed
@@ -86,7 +87,7 @@ class Seen(NamedTuple):
     layers: list[str]
     would: np.ndarray  # (L,) benefit in plain FixMatch
     reaches: np.ndarray  # (L,) what of it reaches the layer with the chosen strategies
-    own: np.ndarray  # (L,) benefit of the network's own pseudo-labels
+    network: np.ndarray  # (L,) benefit of the network's own pseudo-labels, without any added noise
     clean: np.ndarray  # (C,) norm of the gradient that true labels give to each w_c (and b_c)
     noise: np.ndarray  # (C,) norm of what wrong labels add
     arrives: np.ndarray  # (C,) norm of what Grad-ReLU lets through
@@ -136,7 +137,7 @@ def recorded_network(labels: int, step: int) -> tuple[Run, AvgClustering]:
 
 
 def prepare(labels: int, step: int, seed: int) -> Iterator[tuple[float, str]]:
-    """Get the network, measure and keep the result in the cache; yields (share done, what)."""
+    """Get the network, measure it and cache the result; yields (share done, what)."""
     if seed == 0:
         run, centers = recorded_network(labels, step)
     else:
@@ -164,16 +165,12 @@ def prepare(labels: int, step: int, seed: int) -> Iterator[tuple[float, str]]:
         "z": with_bias(costs.z).numpy(),
         **{name: getattr(costs, name).numpy() for name in ("p_weak", "p", "labelled")},
     }
-    try:
+    with writing():
         write_atomically(_cached(labels, step, seed), lambda f: np.savez(f, **content))
-    except OSError as error:
-        raise InputError(
-            f"the measurements could not be kept in {cache_dir()} ({error}); set LAYERMATCH_CACHE."
-        ) from error
 
 
-def load(labels: int, step: int, seed: int) -> Prepared | None:
-    """What `prepare` has kept, or None where there is nothing or it is damaged."""
+def load_prepared(labels: int, step: int, seed: int) -> Prepared | None:
+    """What `prepare` has cached, or None where there is nothing or it is damaged."""
     path = _cached(labels, step, seed)
     return _read(path, path.stat().st_mtime_ns) if path.exists() else None
 
@@ -189,7 +186,8 @@ def _read(path: Path, changed: int) -> Prepared | None:
 
 
 def _cached(labels: int, step: int, seed: int) -> Path:
-    return cache_dir() / "noise_lab" / f"{labels}_{step}_{seed}_{__version__}.npz"
+    weights = file_key(NETWORKS) if seed == 0 else None
+    return cache_file("noise_lab", f"{labels}_{step}_{seed}", weights)
 
 
 def compute(prepared: Prepared, state: NoiseState) -> Seen:
@@ -217,11 +215,11 @@ def compute(prepared: Prepared, state: NoiseState) -> Seen:
     reaches[P.layers.index("classifier")] = float((let_through * true).sum()) / size if size > 0 else 0.0
     confusion = confusion_counts(P.y[mask], labels[mask], P.p.shape[1])
     norms = [part.norm(dim=1).numpy() for part in (clean, noise, let_through)]
-    own = benefit(0, P.p_weak.argmax(dim=1).numpy())
-    return Seen(P.layers, benefit(0, q), reaches, own, *norms, confusion, q, mask.numpy())
+    network = benefit(0, P.p_weak.argmax(dim=1).numpy())
+    return Seen(P.layers, benefit(0, q), reaches, network, *norms, confusion, q, mask.numpy())
 
 
-def tell(seen: Seen, state: NoiseState) -> str:
+def reading(seen: Seen, state: NoiseState) -> str:
     """The reading: two sentences."""
     if not seen.passed:
         return (
@@ -261,25 +259,25 @@ class NoiseBench:
 
     def missing(self, state: NoiseState) -> tuple | None:
         network = (state.labels, state.step, state.seed)
-        return None if load(*network) is not None else network
+        return None if load_prepared(*network) is not None else network
 
     def prepare(self, state: NoiseState) -> Iterator[tuple[float, str]]:
         return prepare(state.labels, state.step, state.seed)
 
     def look(self, state: NoiseState) -> Look:
-        seen = compute(load(state.labels, state.step, state.seed), state)
+        seen = compute(load_prepared(state.labels, state.step, state.seed), state)
         self._picture = self._picture or NoisePicture(seen.layers, len(seen.clean))
-        told = tell(seen, state)
+        text = reading(seen, state)
         listed = lambda values: ", ".join(f"{name} {b:+.2f}" for name, b in zip(seen.layers, values))
         sizes = [float(np.linalg.norm(part)) for part in (seen.clean, seen.noise, seen.arrives)]
         alt = (
             f"MNIST-1D, {state.labels} labels, step {state.step}, seed {state.seed}; {state.kind} noise, rate {state.rate:.2f}. "
             f"Layer benefit: {listed(seen.would)}; arriving with Grad-ReLU {state.grad_relu} and Avg-Clustering "
-            f"{state.avg_clustering}: {listed(seen.reaches)}; of the network's own labels: {listed(seen.own)}. Size of "
+            f"{state.avg_clustering}: {listed(seen.reaches)}; of the network's own labels: {listed(seen.network)}. Size of "
             f"the classifier's gradient: {sizes[0]:.2f} from true labels, {sizes[1]:.2f} added by wrong ones, {sizes[2]:.2f} "
-            f"arrives. {told}"
+            f"arrives. {text}"
         )
-        return Look(self._picture.png(seen), alt, told)
+        return Look(self._picture.png(seen), alt, text)
 
 
 # A legend between a panel and its title.
@@ -300,7 +298,7 @@ class NoisePicture:
         colors = [layer_styles(layers)[name][0] for name in layers]
         self.reaches = left.bar(x, 0, 0.62, color=colors)
         self.would = left.bar(x, 0, 0.8, facecolor="none", edgecolor="black", linewidth=2)
-        self.own = left.scatter(
+        self.network = left.scatter(
             x, x * 0, marker="D", s=60, facecolor="white", edgecolor="black", linewidth=1.6, zorder=5
         )
         self.numbers = [left.text(i, 0, "", ha="center", va="bottom", fontsize=14) for i in x]
@@ -310,7 +308,7 @@ class NoisePicture:
         left.set_xticks(x, layers, fontsize=14)
         left.set_ylabel("layer benefit (1: true labels)", fontsize=14)
         names = ["plain FixMatch", "arrives", "own labels"]
-        left.legend([self.would, self.reaches, self.own], names, **_above)
+        left.legend([self.would, self.reaches, self.network], names, **_above)
         left.set_title("What pseudo-labels do to each layer", fontsize=15, y=1.11)
         c = np.arange(num_classes)
         self.clean = middle.bar(c - 0.2, 0, 0.4, color="#0072B2", edgecolor="black", linewidth=0.8)
@@ -332,14 +330,14 @@ class NoisePicture:
         for ax in (middle, right):
             ax.tick_params(axis="x", labelsize=13)
         self.canvas.move(
-            list(self.reaches), list(self.would), self.own, self.numbers,
+            list(self.reaches), list(self.would), self.network, self.numbers,
             middle.yaxis, list(self.clean), list(self.noise), self.arrives, self.squares.artist,
         )  # fmt: skip
 
     def png(self, seen: Seen) -> bytes:
         grow(self.would, seen.would)
         grow(self.reaches, seen.reaches)
-        self.own.set_offsets(np.stack([np.arange(len(seen.own)), seen.own.clip(LOW, HIGH)], axis=1))
+        self.network.set_offsets(np.stack([np.arange(len(seen.network)), seen.network.clip(LOW, HIGH)], axis=1))
         for text, value in zip(self.numbers, seen.would):
             text.set_text(f"{value:+.2f}" + ("▼" if value < LOW else "▲" if value > HIGH else ""))
             text.set_y(min(max(0.0, value), HIGH - 0.3) + 0.06)

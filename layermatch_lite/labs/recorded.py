@@ -1,4 +1,4 @@
-"""The recorded runs that two labs look at: those that come with the package, other seeds of them, and files of one's own."""
+"""The recorded runs that two labs look at: those that come with the package, other seeds of them, and your own files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from ..data.sets import cifar10_at_hand, cifar10_root, load_data
 from ..errors import InputError
+from ..runs.config import TrainConfig
 from ..runs.recording import Recording, find_images, list_recorded, load_recorded, record_steps
 from ..runs.train import data_of
-from ..system import __version__, cache_dir
+from .cache import cache_file, writing
 
 RUNS = tuple(list_recorded())
 
@@ -24,35 +25,42 @@ def is_file(run: str) -> bool:
 
 
 def missing(run: str, seed: int) -> tuple | None:
-    """(run, seed) where this run has yet to be recorded (or is damaged in the cache), None where it is at hand.
+    """(run, seed) where this run has yet to be recorded (or is damaged in the cache), None where it is available.
 
-    Raises InputError where it cannot be had: an unknown name, a file that is missing or no recording.
+    Raises InputError where it never will be: an unknown name, a file that is missing or not a recording.
     """
-    if is_file(run) or seed == _shipped(run).config.seed:
-        load(run, seed)
-        return None
     try:
-        load(run, seed)
+        load_run(run, seed)
     except InputError:
+        if is_file(run) or seed == _shipped(run).config.seed:
+            raise
         return run, seed
     return None
 
 
-def load(run: str, seed: int) -> Recording:
+def load_run(run: str, seed: int) -> Recording:
     """The recording; raises InputError where there is no such run, or its file cannot be read."""
-    if not is_file(run):
-        shipped = _shipped(run)
-        if seed == shipped.config.seed:
-            return shipped
+    if not is_file(run) and seed == _shipped(run).config.seed:
+        return _shipped(run)
     path = Path(run) if is_file(run) else _cached(run, seed)
     return _read(str(path), path.stat().st_mtime_ns if path.exists() else 0)
 
 
+def confidences(r: Recording) -> np.ndarray:
+    """(S, N) float64 confidences for comparison with any threshold: at the recorded τ they give exactly the recorded mask.
+
+    A recording holds them as float16, which rounds some to the other side of τ; the mask was made before that.
+    """
+    tau, c = r.config.threshold, r.confidence.astype(np.float64)
+    return np.where(r.mask, np.maximum(c, tau), np.minimum(c, np.nextafter(tau, -1)))
+
+
 def record(run: str, seed: int) -> Iterator[tuple[float, str]]:
-    """Record another seed of a run that comes with the package, and keep it in the cache; yields (share done, what)."""
-    if _shipped(run).config.device == "cuda":
-        raise InputError(f"{run} was recorded on a GPU, with seed {_shipped(run).config.seed} alone; a lab records on the CPU.")
-    config = replace(_shipped(run).config, seed=seed, device="cpu")
+    """Record another seed of a run that comes with the package, and cache it; yields (share done, what)."""
+    shipped = _shipped(run).config
+    if shipped.device == "cuda":
+        raise InputError(f"{run} was recorded on a GPU, with seed {shipped.seed} alone; a lab records on the CPU.")
+    config = _another_seed(run, seed)
     if config.dataset == "cifar10" and not cifar10_at_hand():
         raise InputError(
             f"another seed of {run} trains on CIFAR-10, which is not in {cifar10_root()}; load_data('cifar10') downloads it."
@@ -62,12 +70,8 @@ def record(run: str, seed: int) -> Iterator[tuple[float, str]]:
         try:
             at = next(work)
         except StopIteration as end:
-            try:
+            with writing():
                 end.value.save(_cached(run, seed))
-            except OSError as error:
-                raise InputError(
-                    f"the recording could not be kept in {cache_dir()} ({error}); set LAYERMATCH_CACHE."
-                ) from error
             return
         yield at.step / at.config.steps, f"recording {run} with seed {seed}"
 
@@ -79,7 +83,7 @@ def of_cifar10(r: Recording) -> bool:
 
 @lru_cache(maxsize=8)
 def images(r: Recording) -> np.ndarray | None:
-    """The sample as its data set stores it, (N, C, H, W) or (N, C, L), or None where it is not to be had.
+    """The sample as its data set stores it, (N, C, H, W) or (N, C, L), or None where there is none.
 
     The embedded sets always are; CIFAR-10 takes seconds, from the reader's own copy.
     """
@@ -93,8 +97,12 @@ def images(r: Recording) -> np.ndarray | None:
     return data_of(r.config).x_unlabelled[r.sample.astype(int)].numpy()
 
 
+def _another_seed(run: str, seed: int) -> TrainConfig:
+    return replace(_shipped(run).config, seed=seed, device="cpu")
+
+
 def _cached(run: str, seed: int) -> Path:
-    return cache_dir() / "recordings" / f"{run}_{seed}_{__version__}.npz"
+    return cache_file("recordings", f"{run}_{seed}", _another_seed(run, seed))
 
 
 @lru_cache(maxsize=len(RUNS))

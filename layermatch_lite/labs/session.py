@@ -66,7 +66,7 @@ class RunningBench:
         self.session = self._picture = None
 
     def at(self, state: LabState) -> Session:
-        """The session of this state; begun anew where there is another one, or where it is further on."""
+        """The session of this state; a new one where the current one has other settings or is further on."""
         if self.session is None or self.session.state != state.but(step=0) or self.session.step > state.step:
             self.session = self.begin(state)
         return self.session

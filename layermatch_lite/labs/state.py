@@ -82,13 +82,13 @@ class LabState:
         """Read a link back; what it does not name keeps its default. Raises InputError, with nothing changed."""
         lab, mark, query = text.strip().partition("?")
         if lab != cls.lab or not mark:
-            raise InputError(f"{text[:60]!r} is no lesson link for this lab; such a link starts with '{cls.lab}?'.")
+            raise InputError(f"{text[:60]!r} is not a lesson link for this lab; such a link starts with '{cls.lab}?'.")
         try:
             pairs = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
         except ValueError as error:
-            raise InputError(f"the lesson link is garbled ({error}); copy it once more, whole.") from error
+            raise InputError(f"the lesson link is garbled ({error}); copy it again, whole.") from error
         if len(dict(pairs)) < len(pairs):
-            raise InputError("the lesson link sets a value twice; copy it once more, whole.")
+            raise InputError("the lesson link sets a value twice; copy it again, whole.")
         known = [f.name for f in fields(cls)]
         values = {}
         for name, value in pairs:
@@ -105,8 +105,8 @@ class LabState:
         try:
             return kind(text)
         except ValueError as error:
-            told = "a whole number" if kind is int else "a number"
-            raise InputError(f"{name}={text!r} in the lesson link is not {told}; copy the link once more.") from error
+            wanted = "a whole number" if kind is int else "a number"
+            raise InputError(f"{name}={text!r} in the lesson link is not {wanted}; copy the link again.") from error
 
     def but(self, **changes) -> LabState:
         """This state with some settings changed."""

@@ -15,7 +15,7 @@ from . import recorded
 from .drawing import Canvas, Look, grow
 from .state import LabState, choice, number, seed
 
-# Recordings hold confidences to three digits: what is nearer to 1 they cannot tell apart.
+# Recordings hold confidences to three digits: thresholds closer to 1 than these would all look alike.
 TAUS = np.linspace(0, 0.99, 100)
 EVERY = "all"
 
@@ -34,7 +34,7 @@ class ThresholdState(LabState):
 
 
 class Passed(NamedTuple):
-    """What a threshold lets through. Each is a share of the N samples at hand, or NaN where there are none."""
+    """What a threshold lets through. Each is a share of the N samples, or NaN where there are none."""
 
     mask_rate: np.ndarray
     accuracy: np.ndarray  # share of right labels among those that pass; NaN where nothing passes
@@ -67,16 +67,16 @@ class ThresholdBench:
 
     def within(self, state: ThresholdState) -> ThresholdState:
         """The state on what its recording has."""
-        r = recorded.load(state.run, state.seed)
+        r = recorded.load_run(state.run, state.seed)
         label = state.label if state.label in r.classes else EVERY
         return state.but(snapshot=min(state.snapshot, len(r.steps) - 1), label=label)
 
     def look(self, state: ThresholdState) -> Look:
-        r = recorded.load(state.run, state.seed)
+        r = recorded.load_run(state.run, state.seed)
         s, label = state.snapshot, state.label
         check_range("snapshot", s, 0, len(r.steps) - 1, whole=True)
         check_choice("label", label, (EVERY, *r.classes))
-        confidence, labels, right = r.confidence[s].astype(np.float64), r.labels[s], r.right[s]
+        confidence, labels, right = recorded.confidences(r)[s], r.labels[s], r.right[s]
         chosen = labels == r.classes.index(label) if label != EVERY else np.ones(len(labels), bool)
         curves = passed(confidence[chosen], right[chosen], TAUS)
         here = Passed(*(float(v[0]) for v in passed(confidence[chosen], right[chosen], [state.tau])))
@@ -88,11 +88,11 @@ class ThresholdBench:
         who = "samples" if label == EVERY else f"samples that the network calls {label}"
         when = f"{r.data_name}, {r.config.method}, seed {r.config.seed}, step {r.steps[s]} (snapshot {s})"
         png = self._picture.png(curves, here, state.tau, bars, f"{when}: {who}")
-        told = f"{tell(here, state.tau, int(chosen.sum()), who)} {tell_classes(bars, r)}"
-        return Look(png, f"{when}. {told}", told)
+        text = f"{share_sentence(here, state.tau, int(chosen.sum()), who)} {class_sentence(bars, r)}"
+        return Look(png, f"{when}. {text}", text)
 
 
-def tell(here: Passed, tau: float, n: int, who: str) -> str:
+def share_sentence(here: Passed, tau: float, n: int, who: str) -> str:
     """The first sentence of the reading."""
     if not n:
         return f"At this moment there are no {who}: choose another pseudo-label."
@@ -104,7 +104,7 @@ def tell(here: Passed, tau: float, n: int, who: str) -> str:
     )
 
 
-def tell_classes(bars: dict[str, np.ndarray], r: Recording) -> str:
+def class_sentence(bars: dict[str, np.ndarray], r: Recording) -> str:
     """The second sentence: one threshold for all classes does not treat them alike."""
     over = bars["right"] + bars["wrong"]
     if not over.any():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +20,14 @@ from ..errors import InputError, check_range
 from ..figures.embedding import embed, is_cached
 from ..figures.maps import confusion_counts
 from ..figures.style import class_styles
-from ..runs.recording import Recording
+from ..runs.recording import Recording, load_recorded
+from ..system import read_npz, write_atomically
 from . import recorded
 from .drawing import Canvas, Look, Squares
 from .state import LabState, choice, number, seed
 
 NEIGHBORS = 10
+MAPS = Path(__file__).with_name("umap_maps.npz")  # `make recordings`
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,7 @@ class History(NamedTuple):
     labels: np.ndarray  # (S,) pseudo-labels
     confidence: np.ndarray  # (S,)
     mask: np.ndarray  # (S,) over tau?
-    company: (
-        np.ndarray
-    )  # (S,) share of its ten nearest neighbours in feature space (of all, if fewer) that carry its label
+    company: np.ndarray  # (S,) share of its ten nearest neighbours in feature space (of all, if fewer) that carry its label
     fell: int | None  # first snapshot from which on it is wrong over tau up to the end; None if it is not at the end
 
 
@@ -65,7 +69,7 @@ def history(r: Recording, i: int) -> History:
         if not lost[s]:
             break
         fell = s
-    return History(int(r.y_true[i]), labels, r.confidence[:, i].astype(float), mask, company, fell)
+    return History(int(r.y_true[i]), labels, recorded.confidences(r)[:, i], mask, company, fell)
 
 
 def next_wrong(r: Recording, s: int, i: int) -> int:
@@ -80,31 +84,59 @@ def next_wrong(r: Recording, s: int, i: int) -> int:
 
 
 def maps(r: Recording, method: str) -> list[np.ndarray]:
-    """All snapshots in one plane, (N, 2) each. A recording holds principal components; a UMAP map is kept in the cache folder."""
-    return list(r.features[:, :, :2].astype(np.float32)) if method == "pca" else embed(list(r.features), method)
+    """All snapshots in one plane, (N, 2) each. A recording holds principal components; a UMAP map is shipped or cached."""
+    if method == "pca":
+        return list(r.features[:, :, :2].astype(np.float32))
+    shipped = shipped_maps().get(_features_key(r))
+    return embed(list(r.features), method) if shipped is None else list(shipped.astype(np.float32))
 
 
-def a(name: str) -> str:
-    """The name with its article: a dog, an airplane, an 8."""
+def is_mapped(r: Recording) -> bool:
+    """Can `maps` give the UMAP map at once?"""
+    return _features_key(r) in shipped_maps() or is_cached(list(r.features))
+
+
+@lru_cache(maxsize=1)
+def shipped_maps() -> dict[str, np.ndarray]:
+    """{hash of a recording's features: (S, N, 2) float16}. Other recordings are mapped when they are first looked at."""
+    return read_npz(MAPS)
+
+
+def record_maps() -> None:
+    """Write the UMAP maps of all runs that come with the package to `MAPS`; those that exist already are kept."""
+    runs = [load_recorded(name) for name in recorded.RUNS]
+    found = {_features_key(r): np.stack(maps(r, "umap")).astype(np.float16) for r in runs}
+    write_atomically(MAPS, lambda f: np.savez_compressed(f, **found))
+    shipped_maps.cache_clear()
+
+
+def _features_key(r: Recording) -> str:
+    return hashlib.sha256(np.ascontiguousarray(r.features).tobytes()).hexdigest()
+
+
+def with_article(name: str) -> str:
+    """A dog, an airplane, an 8."""
     return f"{'an' if name[0] in 'aeiou8' else 'a'} {name}"
 
 
-def tell(r: Recording, s: int, i: int, h: History) -> str:
+def reading(r: Recording, s: int, i: int, h: History) -> str:
     """The reading: what the moment shows, and what became of the sample."""
     over, wrong = int(r.mask[s].sum()), int((r.mask[s] & ~r.right[s]).sum())
     name = lambda c: r.classes[c]
     tau = r.config.threshold
     first = f"Step {r.steps[s]}: {over} of {len(r.y_true)} pseudo-labels are over τ = {tau:g}, {wrong} of them wrong."
     state = "over τ" if h.mask[s] else "below τ"
-    now = f"Sample {i} is {a(name(h.y))}, now called {name(h.labels[s])} with confidence {h.confidence[s]:.2f} ({state})"
+    truth, label, sure = with_article(name(h.y)), name(h.labels[s]), f"{h.confidence[s]:.2f}"
+    now = f"Sample {i} is {truth}, now called {label} with confidence {sure} ({state})"
     if h.fell is not None:
         f = h.fell
+        wrong, near = with_article(name(h.labels[f])), min(NEIGHBORS, len(r.y_true) - 1)
         return (
-            f"{first} {now}; it went wrong for good at step {r.steps[f]} as {a(name(h.labels[f]))}, when {h.company[f]:.0%} of "
-            f"its {min(NEIGHBORS, len(r.y_true) - 1)} nearest neighbours were called so, too."
+            f"{first} {now}; it went wrong for good at step {r.steps[f]} as {wrong}, when {h.company[f]:.0%} of its {near} "
+            "nearest neighbours were called so, too."
         )
     if h.labels[-1] != h.y:
-        return f"{first} {now}; it ends as {a(name(h.labels[-1]))}, wrong but below τ."
+        return f"{first} {now}; it ends as {with_article(name(h.labels[-1]))}, wrong but below τ."
     changes = int((np.diff(h.labels) != 0).sum())
     return f"{first} {now}; it ends right, after {changes} change{'s' * (changes != 1)} of mind."
 
@@ -121,9 +153,9 @@ class TimeMachineBench:
     def missing(self, state: TimeMachineState) -> tuple | None:
         if (run := recorded.missing(state.run, state.seed)) is not None:
             return run
-        r = recorded.load(state.run, state.seed)
+        r = recorded.load_run(state.run, state.seed)
         if state.map == "umap" and self._mapped is not r:  # asked once for a run: the answer hashes all its features
-            if not is_cached(list(r.features)):
+            if not is_mapped(r):
                 return ("map", state.run, state.seed)
             self._mapped = r
         if recorded.of_cifar10(r) and self._pictured is not r:
@@ -137,29 +169,29 @@ class TimeMachineBench:
             yield from fit_umap(state.run, state.seed)
         if (wanted := self.missing(state)) is not None and wanted[0] == "images":
             yield 0.5, "finding the images in your CIFAR-10"
-            r = recorded.load(state.run, state.seed)
+            r = recorded.load_run(state.run, state.seed)
             recorded.images(r)
             self._pictured = r
 
     def within(self, state: TimeMachineState) -> TimeMachineState:
         """The state on what its recording has."""
-        r = recorded.load(state.run, state.seed)
+        r = recorded.load_run(state.run, state.seed)
         return state.but(snapshot=min(state.snapshot, len(r.steps) - 1), sample=min(state.sample, len(r.y_true) - 1))
 
     def look(self, state: TimeMachineState) -> Look:
-        r = recorded.load(state.run, state.seed)
+        r = recorded.load_run(state.run, state.seed)
         s, i = state.snapshot, state.sample
         check_range("snapshot", s, 0, len(r.steps) - 1, whole=True)
         check_range("sample", i, 0, len(r.y_true) - 1, whole=True)
         points, h = _maps(r, state.map), history(r, i)
         if self._of is not r:
             self._picture, self._of = TimePicture(r), r
-        told = tell(r, s, i, h)
+        text = reading(r, s, i, h)
         counts = confusion_counts(r.y_true[r.mask[s]], r.labels[s][r.mask[s]], len(r.classes))
         when = f"{r.data_name}, {r.config.method}, seed {r.config.seed}"
         png = self._picture.png(r, s, i, h, points, counts, f"{when}, step {r.steps[s]} ({state.map.upper()} map)")
         path = ", ".join(f"{r.classes[c]} at step {t}" for t, c in _changes(r, h))
-        return Look(png, f"{when}, {state.map.upper()} map. {told} Its pseudo-labels: {path}.", told)
+        return Look(png, f"{when}, {state.map.upper()} map. {text} Its pseudo-labels: {path}.", text)
 
 
 def _changes(r: Recording, h: History) -> list[tuple[int, int]]:
@@ -174,26 +206,27 @@ def _maps(r: Recording, method: str) -> list[np.ndarray]:
 
 def map_of(run: str, seed: int) -> None:
     """Fit the UMAP map of a whole run, into the cache."""
-    maps(recorded.load(run, seed), "umap")
+    maps(recorded.load_run(run, seed), "umap")
 
 
 def fit_umap(run: str, seed: int) -> Iterator[tuple[float, str]]:
-    """Fit the UMAP map of a whole run in a process of its own, which leaves the notebook free; the cache hands it over."""
+    """Fit the UMAP map of a whole run in a process of its own, which leaves the notebook free and writes the map to the cache."""
     code = "import sys; from layermatch_lite.labs import timemachine as t; t.map_of(sys.argv[1], int(sys.argv[2]))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, run, str(seed)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    started = time.monotonic()
-    try:
-        while process.poll() is None:
-            passed = time.monotonic() - started
-            yield 1 - 2 ** (-passed / 30), f"fitting UMAP, {passed:.0f} s so far, about a minute in all"
-            time.sleep(0.2)
+    with tempfile.TemporaryFile() as log:  # a pipe that nobody empties would block a process that writes much
+        process = subprocess.Popen([sys.executable, "-c", code, run, str(seed)], stdout=subprocess.DEVNULL, stderr=log)
+        started = time.monotonic()
+        try:
+            while process.poll() is None:
+                passed = time.monotonic() - started
+                yield 1 - 2 ** (-passed / 30), f"fitting UMAP, {passed:.0f} s so far, about a minute in all"
+                time.sleep(0.2)
+        finally:
+            process.kill()
+            process.wait()
         if process.returncode:
-            raise InputError(f"UMAP failed ({process.stderr.read().strip()[-300:]}); use the map 'pca'.")
-    finally:
-        process.kill()
-        process.communicate()
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 2000))
+            message = log.read().decode(errors="replace").strip()
+            raise InputError(f"UMAP failed ({message[-300:]}); use the map 'pca'.")
 
 
 class TimePicture:
@@ -255,8 +288,8 @@ class TimePicture:
         self.heading = figure.text(0.012, 0.93, "", fontsize=15)
         self.data = recorded.images(r)
         if self.data is None:
-            told = "(the image would come from your own\ncopy of the data; it was not found)"
-            self.itself.text(0.5, 0.5, told, ha="center", va="center", fontsize=12.5, transform=self.itself.transAxes)
+            note = "(the image would come from your own\ncopy of the data; it was not found)"
+            self.itself.text(0.5, 0.5, note, ha="center", va="center", fontsize=12.5, transform=self.itself.transAxes)
             (self.image or self.drawn).set_visible(False)
         self.marks = [str(c) for c in range(C)] if self.squares.numbered else r.classes
         self.canvas.move(
@@ -285,7 +318,7 @@ class TimePicture:
             text.set_text(self.marks[label])
         self.now.set_xdata([r.steps[s]] * 2)
         self._draw_sample(r, i)
-        self.caption.set_text(f"sample {i}: {a(r.classes[h.y])}")
+        self.caption.set_text(f"sample {i}: {with_article(r.classes[h.y])}")
         self.heading.set_text(heading)
         return self.canvas.png()
 

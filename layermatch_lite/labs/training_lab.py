@@ -34,7 +34,7 @@ class TrainingState(LabState):
     method_a: str = choice("fixmatch", "first method", FIXED_TAU)
     method_b: str = choice("layermatch", "second method", (*FIXED_TAU, NONE))
     tau: float = number(0.8, "threshold τ")
-    noise: str = choice(NONE, "spoil pseudo-labels", (NONE, *KINDS))
+    noise: str = choice(NONE, "corrupt pseudo-labels", (NONE, *KINDS))
     rate: float = number(0.2, "noise rate")
     steps: int = choice(300, "steps", (150, 300, 600))
     seed: int = seed()
@@ -76,20 +76,20 @@ def about(state: TrainingState) -> str:
     return f"{state.dataset}, {labels}, τ = {state.tau:.2f}{noise}, seed {state.seed}"
 
 
-def tell(state: TrainingState, histories: dict[str, list[dict]]) -> str:
+def reading(state: TrainingState, histories: dict[str, list[dict]]) -> str:
     """The reading."""
     if not any(histories.values()):
         names = " and ".join(NAMES[m] for m in state.methods)
         return f"Press Start: {names} will train side by side, on the same labels and seed."
     parts = []
     for method, history in histories.items():
-        last, told = history[-1], ""
+        last, over = history[-1], ""
         if last.get("mask_rate") is not None:
             right = last["pseudo_label_accuracy"]
-            told = f", {last['mask_rate']:.0%} over τ" + (
+            over = f", {last['mask_rate']:.0%} over τ" + (
                 f" and {right:.0%} of these right" if right is not None else ""
             )
-        parts.append(f"{NAMES[method]} {last['accuracy']:.3f}{told}")
+        parts.append(f"{NAMES[method]} {last['accuracy']:.3f}{over}")
     end = "This is one seed: a difference between two runs proves nothing yet." if state.step == state.steps else ""
     return f"Step {state.step} of {state.steps}, test accuracy: {'; '.join(parts)}. {end}".strip()
 
@@ -109,7 +109,7 @@ class TrainingBench(RunningBench):
         histories = {run.config.method: list(run.history) for run in session.runs} if session.step else {}
         if self._picture is None or self._picture.steps != state.steps:
             self._picture = TrainingPicture(state.steps)
-        told = tell(state, histories)
+        text = reading(state, histories)
         benefits = []
         for method, history in histories.items():
             rows = history[-1]["layer_benefit"] if history else None
@@ -118,9 +118,9 @@ class TrainingBench(RunningBench):
                 benefits.append(
                     f"{NAMES[method]} {first['benefit']:+.2f} in {first['layer']}, {last['benefit']:+.2f} in {last['layer']}"
                 )
-        alt = f"Curves of {about(state)}. {told}" + (f" Layer benefit: {'; '.join(benefits)}." if benefits else "")
+        alt = f"Curves of {about(state)}. {text}" + (f" Layer benefit: {'; '.join(benefits)}." if benefits else "")
         png = self._picture.png(about(state), {m: histories.get(m, []) for m in state.methods})
-        return Look(png, alt, told)
+        return Look(png, alt, text)
 
 
 PANELS = {

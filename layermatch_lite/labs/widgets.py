@@ -33,7 +33,7 @@ class RecordedLab(Lab):
 
     def draw(self) -> None:
         super().draw()
-        r = recorded.load(self.state.run, self.state.seed)
+        r = recorded.load_run(self.state.run, self.state.seed)
         self._syncing = True
         try:
             self.adapt(r)
@@ -89,17 +89,17 @@ class TimeMachine(RecordedLab):
 
     def next_wrong(self) -> None:
         """Go to the next sample whose label over τ is wrong at this moment."""
-        r = recorded.load(self.state.run, self.state.seed)
+        r = recorded.load_run(self.state.run, self.state.seed)
         self.set(self.state.but(sample=next_wrong(r, self.state.snapshot, self.state.sample)))
 
 
 class RunningLab(Lab):
-    """A lab that trains in the background. Start goes on from where it is; a changed setting starts over."""
+    """A lab that trains in the background. Start resumes where it was; a changed setting starts over."""
 
     def panel(self) -> widgets.Widget:
-        self.told = widgets.Label()
+        self.status = widgets.Label()
         box = super().panel()
-        box.children += (widgets.HBox([*self.buttons(), self.told], layout={"flex_flow": "row wrap"}),)
+        box.children += (widgets.HBox([*self.buttons(), self.status], layout={"flex_flow": "row wrap"}),)
         return box
 
     @property
@@ -110,21 +110,21 @@ class RunningLab(Lab):
     def start(self) -> None:
         """Train to the last step."""
         if self.training and self.worker.running:
-            self.told.value = "It is running already."
+            self.status.value = "It is running already."
         elif self.state.step >= self.state.last_step and self._preparing is None:
-            self.told.value = f"All {self.state.last_step} steps are done; Reset starts over."
+            self.status.value = f"All {self.state.last_step} steps are done; Reset starts over."
         else:
             self.train(self.state.last_step)
 
     def pause(self) -> None:
-        """Hold after the step at hand; Start goes on."""
+        """Hold after the current step; Start resumes."""
         if self.training:
             self.worker.stop()
 
     def change(self, **settings) -> None:
-        goes_on = self.training and self.worker.running
+        running = self.training and self.worker.running
         super().change(**settings, step=0)
-        if goes_on:
+        if running:
             self.start()
 
     def set(self, state) -> None:
@@ -135,14 +135,14 @@ class RunningLab(Lab):
 
     def retire(self) -> None:
         if self.worker.running or self.training:
-            self.bench.session = None  # its thread may still be at a step: nobody else goes on with it
-            self.told.value = ""
+            self.bench.session = None  # its thread may still be in a step: nobody else may use it
+            self.status.value = ""
         super().retire()
 
     def train(self, steps: int) -> None:
         """Train so many steps further (at most to the last one) in the background, and show a picture now and then."""
         session = self.bench.session if self._job is not None else self.bench.at(self.state)
-        self.worker.stop()  # what is under way goes on as this training
+        self.worker.stop()  # what is running continues as this training
         self._preparing, self.waiting.layout.display = None, "none"
         self._job = mine = object()
         first, began, drawn = session.step, time.monotonic(), 0.0
@@ -158,7 +158,7 @@ class RunningLab(Lab):
                     return  # something else is on the screen by now
                 self._catch_up(session)
                 left = (until - step) * (now - began) / (step - first)
-                self.told.value = f"step {step} of {until}, about {left:.0f} s left" if step < until else ""
+                self.status.value = f"step {step} of {until}, about {left:.0f} s left" if step < until else ""
             drawn = time.monotonic()
 
         def done(error: BaseException | None, stopped: bool) -> None:
@@ -172,9 +172,9 @@ class RunningLab(Lab):
                     self.fault(error)
                     self.state = self._drawn
                     self.show_state()
-                self.told.value = f"{'held' if stopped else 'ended'} at step {session.step}"
+                self.status.value = f"{'held' if stopped else 'ended'} at step {session.step}"
 
-        self.told.value = "starting"
+        self.status.value = "starting"
         self.worker.start(session.until(until), show, done)
 
     def _catch_up(self, session: Session) -> None:
@@ -196,7 +196,7 @@ class TrainingLab(RunningLab):
         return [self.button("Start", self.start), self.button("Pause", self.pause), self.button("Stop", self.stop)]
 
     def start(self) -> None:
-        """Begin, or go on after a pause; after Stop a new training begins."""
+        """Begin, or resume after a pause; after Stop a new training begins."""
         if self._ended:
             self.set(self.state.but(step=0))
         super().start()
@@ -257,7 +257,7 @@ class DecisionLab(RunningLab):
             self._syncing = False
 
     def change(self, **settings) -> None:
-        """With other points, or another number of labels, the places of the labels are drawn anew."""
+        """With other points, or another number of labels, the places of the labels are drawn again."""
         if {"dataset", "per_class"} & settings.keys():
             settings["places"] = ""
         super().change(**settings)
@@ -301,7 +301,7 @@ LABS = {
 def classroom(query: str = "") -> widgets.Widget:
     """All labs, one tab each. query: of the page's address; with ?lesson=LINK the lab of this lesson link is open and set to it.
 
-    A link that fits no lab is said above the tabs.
+    A link that fits none of the labs is an error above the tabs.
     """
     # A lesson link holds & and = itself, so it is everything that follows; a browser may have encoded it.
     link = unquote_plus(query.partition("lesson=")[2])
@@ -313,7 +313,7 @@ def classroom(query: str = "") -> widgets.Widget:
     name = link.partition("?")[0].strip()
     if name not in named:
         message = Message(role="alert")
-        message.say(f"{link[:80]} is no lesson link; it starts with one of {', '.join(named)}.")
+        message.say(f"{link[:80]} is not a lesson link; a lesson link starts with one of {', '.join(named)}.")
         return widgets.VBox([message, tabs])
     tabs.selected_index = named.index(name)
     labs[tabs.selected_index].link.value = link

@@ -1,142 +1,115 @@
-"""What is installed and what is missing; and filling every cache before a class."""
+"""What is installed, what is missing and how to fix it; and filling every cache before a class."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import platform
+import re
 import sys
 import time
+from collections.abc import Sequence
+from importlib import import_module, metadata
 from pathlib import Path
 
-from ..data.sets import cifar10_at_hand, cifar10_root
+from ..data.sets import EMBEDDED, cifar10_at_hand, cifar10_root, load_data
 from ..system import cache_dir, usable_cores
 from .device import has_bf16
 from .recording import list_recorded
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "scipy",
-    "matplotlib",
-    "seaborn",
-    "ipywidgets",
-    "jupyterlab",
-    "anywidget",
-    "voila",
-    "umap-learn",
-    "tqdm",
-)
-MEND = "python -m pip install -c constraints.txt -e ."
+INSTALL = "python -m pip install -c constraints.txt -e ."
 
 
-def examine() -> int:
-    """Print the state of the installation; returns the number of things to mend, at most 1."""
-    missing = 0
+def examine(failed: Sequence[str] = ()) -> int:
+    """Print the state of the installation; returns 1 where something has to be fixed. failed: what `warm` could not fill."""
+    to_fix = 0
 
-    def line(ok: bool, what: str, state: str, fix: str = "") -> None:
-        nonlocal missing
-        missing += not ok
-        print(f"{'ok ' if ok else '-> '} {what:14s} {state}" + (f"\n   {'':14s} fix: {fix}" if fix and not ok else ""))
+    def line(ok: bool, what: str, state: str, fix: str = INSTALL) -> None:
+        nonlocal to_fix
+        to_fix += not ok
+        print(f"{'ok ' if ok else '-> '} {what:14s} {state}" + ("" if ok else f"\n    {'':14s} fix: {fix}"))
 
-    version = sys.version_info
-    line(
-        version >= (3, 10),
-        "python",
-        f"{platform.python_version()} on {platform.platform(terse=True)}",
-        "install Python 3.10 or newer",
-    )
-    for name in PACKAGES:
+    python = f"{platform.python_version()} on {platform.platform(terse=True)}"
+    line(sys.version_info >= (3, 10), "python", python, "install Python 3.10 or newer")
+    for name, needed in requirements().items():
         try:
-            line(True, name, importlib.metadata.version(name))
-        except importlib.metadata.PackageNotFoundError:
-            line(False, name, "not installed", MEND)
-    line(*_imports("torchvision"))
-    line(*_device())
+            found = metadata.version(name)
+            line(_numbers(found) >= _numbers(needed), name, found, f"at least {needed} is needed: {INSTALL}")
+        except metadata.PackageNotFoundError:
+            line(False, name, "not installed")
+    try:
+        import_module("torchvision")
+    except Exception as error:  # a build for another torch raises RuntimeError, not ImportError
+        fix = "python -m pip install --force-reinstall torch torchvision (a matching pair)"
+        line(False, "torchvision", f"cannot be imported: {error}".splitlines()[0], fix)
+    line(True, "device", _device())
     line(*_widgets())
-    embedded = Path(__file__).parents[1] / "data" / "embedded" / "mnist1d.npz"
-    line(
-        embedded.exists(),
-        "mnist1d",
-        "shipped with the package" if embedded.exists() else f"{embedded} is missing",
-        MEND,
-    )
-    recorded = list_recorded()
-    line(bool(recorded), "recorded runs", ", ".join(recorded) or "are missing", MEND)
+    try:
+        data, runs = [load_data(name, None).name for name in EMBEDDED], list_recorded()
+        line(bool(runs), "embedded", f"{', '.join(data)}; {len(runs)} recorded runs")
+    except Exception as error:
+        line(False, "embedded", f"data cannot be read: {error}")
     there, root = cifar10_at_hand(), cifar10_root()
     absent = f"not in {root}; --dataset cifar10 downloads it (170 MB), only if you want it"
     print(f"{'ok ' if there else '   '} {'cifar10':14s} {f'in {root}' if there else absent}")
     print(f"    {'cache':14s} {cache_dir()} (set LAYERMATCH_CACHE to move it)")
-    print("\nAll is well." if not missing else f"\n{missing} to mend, see the lines marked ->.")
-    return min(missing, 1)
+    for what in failed:
+        line(False, "warming", what, "see the other lines marked ->, then run doctor --warm again")
+    print(f"\n{to_fix} to fix, see the lines marked ->." if to_fix else "\nAll is well.")
+    return int(to_fix > 0)
 
 
-def _imports(name: str) -> tuple[bool, str, str, str]:
+def requirements() -> dict[str, str]:
+    """{package: lowest version} of everything that this package needs to run, from its own metadata."""
     try:
-        importlib.import_module(name)
-        return True, f"import {name}", "works", ""
-    except Exception as error:  # a build for another torch raises RuntimeError, not ImportError
-        return (
-            False,
-            f"import {name}",
-            f"fails: {error}".splitlines()[0],
-            "python -m pip install --force-reinstall torch torchvision (a matching pair)",
-        )
+        lines = metadata.requires("layermatch-lite") or []
+    except metadata.PackageNotFoundError:  # run from a folder, without installation
+        return {"layermatch-lite": "0"}
+    needed = [line for line in lines if "extra ==" not in line]
+    return {re.match(r"[\w.-]+", line)[0]: re.search(r">=([\d.]+)|$", line)[1] or "0" for line in needed}
 
 
-def _device() -> tuple[bool, str, str, str]:
+def _numbers(version: str) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", version)[:3]]
+
+
+def _device() -> str:
     import torch
 
     if torch.cuda.is_available():
         bf16 = "" if has_bf16(torch.device("cuda")) else ", no bf16: trains in float32"
-        return True, "device", f"cuda: {torch.cuda.get_device_name()}{bf16}", ""
+        return f"cuda: {torch.cuda.get_device_name()}{bf16}"
     kind = "mps" if torch.backends.mps.is_available() else "cpu"
-    return True, "device", f"{kind}, {usable_cores()} cores (enough for everything but real CIFAR-10 training)", ""
+    return f"{kind}, {usable_cores()} cores (enough for everything but real CIFAR-10 training)"
 
 
 def _widgets() -> tuple[bool, str, str, str]:
-    """Is the JupyterLab side of ipywidgets in place?"""
-    extension = Path(sys.prefix, "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager/package.json")
+    """Is the JupyterLab side of ipywidgets in place, in any of the folders where JupyterLab looks?"""
     try:
-        major = int(importlib.metadata.version("ipywidgets").split(".")[0])
-    except importlib.metadata.PackageNotFoundError:
-        return False, "widgets", "ipywidgets is not installed", MEND
-    if not extension.exists():
-        return (
-            False,
-            "widgets",
-            "JupyterLab's side is missing",
-            "python -m pip install --force-reinstall jupyterlab_widgets",
-        )
-    if major < 8:
-        return False, "widgets", f"ipywidgets {major} is too old", "python -m pip install -U ipywidgets"
-    return True, "widgets", "JupyterLab's side is in place", ""
+        from jupyter_core.paths import jupyter_path
+    except ImportError:
+        return False, "widgets", "Jupyter is not installed", INSTALL
+    place = Path("@jupyter-widgets", "jupyterlab-manager", "package.json")
+    there = any(Path(folder, place).exists() for folder in jupyter_path("labextensions"))
+    state = f"JupyterLab's side is {'in place' if there else 'missing'}"
+    return there, "widgets", state, "python -m pip install --force-reinstall jupyterlab_widgets"
 
 
-def warm() -> None:
-    """Do once, now, everything that is slow the first time: numba's compilation, fonts, decoding."""
-    for what, job in (
-        ("data", _warm_data),
-        ("fonts and figures", _warm_figures),
-        ("UMAP maps", _warm_umap),
-        ("labs", _warm_labs),
-    ):
+def warm() -> list[str]:
+    """Do now what is slow the first time: numba's compilation, fonts, decoding. Returns what failed, in words."""
+    jobs = {"data": _warm_data, "fonts and figures": _warm_figures, "UMAP maps": _warm_umap, "labs": _warm_labs}
+    failed = []
+    for what, job in jobs.items():
         start = time.perf_counter()
         print(f"warming {what} ...", end=" ", flush=True)
         try:
             job()
-        except Exception as error:  # whatever is broken is named by `examine`, which comes next
-            print(f"failed: {error}")
-            continue
-        print(f"{time.perf_counter() - start:.0f} s")
+            print(f"{time.perf_counter() - start:.0f} s")
+        except Exception as error:  # the others are filled nevertheless
+            failed.append(f"{what} failed: {type(error).__name__}: {error}")
+            print("failed, see below")
+    return failed
 
 
 def _warm_data() -> None:
-    from ..data.sets import EMBEDDED, load_data
-
     for name in (*EMBEDDED, "cifar10") if cifar10_at_hand() else EMBEDDED:
         load_data(name, None)
 
@@ -164,13 +137,11 @@ def _warm_umap() -> None:
 
 
 def _warm_labs() -> None:
-    """The networks of the noise lab and the whole-run map of the time machine, as the labs start."""
-    from ..labs.noise_lab import NoiseBench, NoiseState
-    from ..labs.timemachine import TimeMachineBench, TimeMachineState
+    """The networks of the noise lab as it starts."""
+    from ..labs.noise_lab import LABELS, NoiseBench, NoiseState
 
-    noise, time_machine = NoiseBench(), TimeMachineBench()
-    wanted = [(noise, NoiseState(labels=n)) for n in (10, 20, 40)] + [(time_machine, TimeMachineState(map="umap"))]
-    for bench, state in wanted:
+    bench = NoiseBench()
+    for state in (NoiseState(labels=n) for n in LABELS):
         if bench.missing(state) is not None:
             for _ in bench.prepare(state):
                 pass
