@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from .errors import InputError
-from .runs.config import PRESETS, RECIPE_OF, RECIPES, TrainConfig
+from .runs.config import PRESETS, RECIPES, TrainConfig
 from .runs.device import pick_device
 from .variants.settings import Variant
 
@@ -154,9 +154,7 @@ def given_settings(args: argparse.Namespace) -> dict:
 
 def preset_for(dataset: str, device: str) -> str:
     """The preset to start from where none is named."""
-    if dataset in RECIPE_OF:
-        return "demo_cpu"
-    if pick_device(device).type == "cuda":
+    if TrainConfig(dataset=dataset).recipe == "photographs" and pick_device(device).type == "cuda":
         return "classroom_gpu_short"
     return "cifar_cpu" if dataset == "cifar10" else "demo_cpu"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ METHODS = {
 }
 
 # What a setting that is left out is for each kind of data. Those of MNIST-1D, digits and photographs were chosen on validation
-# samples (benchmarks/recipes.py, benchmarks/miniature.py); the points in the plane borrow MNIST-1D's.
+# samples (benchmarks/recipes.py, benchmarks/miniature.py); points in the plane and your own tensors borrow MNIST-1D's.
 MNIST1D = dict(
     threshold=0.8, strong_labelled=1.0, lr=0.03, batch_size=32, mu=4, steps=600, threshold_momentum=0.99, fairness=0.01
 )
@@ -38,7 +39,6 @@ RECIPES = {
     "digits": MNIST1D | dict(strong_labelled=0.5, lr=0.1, threshold_momentum=0.9, fairness=0.001),
     "photographs": MNIST1D | dict(strong_labelled=0.5, steps=1000, fairness=0.001),
 }
-RECIPE_OF = {"mnist1d": "mnist1d", "two_moons": "mnist1d", "blobs": "mnist1d", "digits": "digits"}
 BY_RECIPE = "(default: the recipe's)"
 
 
@@ -152,7 +152,9 @@ class TrainConfig:
     @property
     def recipe(self) -> str:
         """The name in RECIPES of the recipe that settings left out come from."""
-        return RECIPE_OF.get(self.dataset, "photographs")
+        if self.dataset in RECIPES:
+            return self.dataset
+        return "photographs" if self.dataset == "cifar10" or os.path.isdir(self.dataset) else "mnist1d"
 
     @property
     def switches(self) -> Switches:
