@@ -1,6 +1,9 @@
 """Several runs at once: in order, watched, reported as soon as they end; no worker is left over, and a dead one is named."""
 
 import os
+import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +32,9 @@ def die(run, data, memory):
         os._exit(7)
 
 
-def workers():
-    mine = psutil.Process().children(recursive=True)
-    return [p for p in mine if "loky" in " ".join(p.cmdline()) and "resource_tracker" not in " ".join(p.cmdline())]
+def workers(program=None):
+    found = (program or psutil.Process()).children(recursive=True)
+    return [p for p in found if "loky" in " ".join(p.cmdline()) and "resource_tracker" not in " ".join(p.cmdline())]
 
 
 @pytest.mark.slow
@@ -58,6 +61,28 @@ def test_a_worker_that_dies_is_named_and_the_others_are_stopped():
     with pytest.raises(InputError, match="A worker process died"):
         run_all([TINY, replace(TINY, steps=100_000, seed=1)], watch=die, workers=2, progress=False)
     assert not workers()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX processes")
+def test_a_killed_program_leaves_no_worker(tmp_path):
+    """As a restarted notebook does; the program is a script without a guard, which its workers must not run again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from layermatch_lite import TrainConfig\n"
+        "from layermatch_lite.runs.compare import run_all\n"
+        "config = TrainConfig(dataset='two_moons', num_labels=4, steps=100_000, device='cpu')\n"
+        "run_all([config, config], workers=2)\n"
+    )
+    program = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True, bufsize=1)
+    seen = ""
+    while not re.search(r"[1-9]\d*/200000", seen):
+        seen += (read := program.stderr.read(1))
+        assert read, seen
+    started = workers(psutil.Process(program.pid))
+    program.kill()
+    program.wait()
+    assert len(started) == 2 and not psutil.wait_procs(started, timeout=30)[1]
 
 
 def test_a_single_worker_is_this_process_and_leaves_its_threads_alone():

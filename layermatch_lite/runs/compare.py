@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing.resource_tracker
+import os
 import signal
 import statistics
 import tempfile
@@ -77,13 +78,14 @@ def run_all(
     if workers is not None:
         check_range("workers", workers, 1, whole=True)
     workers = max(1, min(workers or usable_cores(), len(configs)))
-    pool = Parallel(workers, backend="loky", return_as="generator_unordered", pre_dispatch=workers, batch_size=1)
+    settings = dict(return_as="generator_unordered", pre_dispatch=workers, batch_size=1, idle_worker_timeout=60)
+    pool = Parallel(workers, backend="loky", **settings)
     outcomes: dict[int, Outcome] = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         steps = np.memmap(Path(folder) / "steps", np.int64, "w+", shape=len(configs) + 1)  # each run's; none is not allowed
         with _bar(steps, sum(c.steps for c in configs), title, progress):
             with _interrupts_held_back():
-                found = pool(delayed(_train_one)(i, c, watch, steps.filename) for i, c in enumerate(configs))
+                found = pool(delayed(_train_one)(i, c, watch, steps.filename, os.getpid()) for i, c in enumerate(configs))
             try:
                 for i, outcome in found:
                     outcomes[i] = outcome
@@ -147,8 +149,9 @@ def _interrupts_held_back() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _train_one(i: int, config: TrainConfig, watch: Callable | None, counts: str) -> tuple[int, Outcome]:
+def _train_one(i: int, config: TrainConfig, watch: Callable | None, counts: str, parent: int) -> tuple[int, Outcome]:
     steps, seen, memory, threads = np.memmap(counts, np.int64, "r+"), [], {}, torch.get_num_threads()
+    here = os.getpid() == parent
     torch.set_num_threads(1)
     try:
         data = data_of(config)
@@ -156,6 +159,8 @@ def _train_one(i: int, config: TrainConfig, watch: Callable | None, counts: str)
             if watch is not None and (found := watch(run, data, memory)) is not None:
                 seen.append(found)
             steps[i] = run.step
+            if not here and os.name == "posix" and os.getppid() != parent:
+                os._exit(1)  # the parent was killed, and nobody waits for this run
     finally:
         torch.set_num_threads(threads)
     return i, Outcome(config, run.history, run.seconds, run.environment, seen)
