@@ -417,7 +417,7 @@ def test_a_run_of_your_own_is_mapped_by_umap_in_a_process_of_its_own(tmp_path):
     lab.controls["map"].value = "umap"
     until(lambda: "UMAP" in lab.doing.value)
     assert lab.picture.png == before, "the PCA map stays meanwhile"
-    until(lambda: lab.waiting.layout.display == "none", 240)
+    until(lambda: "UMAP map" in lab.picture.alt, 240)
     assert lab.state.map == "umap" and not lab.error.value and lab.picture.png != before
 
 
