@@ -24,6 +24,11 @@ def own_cache(tmp_path_factory, monkeypatch):
 WARMING = pytest.StashKey[tuple[Path, subprocess.Popen]]()
 
 
+def pytest_collection_modifyitems(items):
+    """What needs a warm cache comes last: filling it takes a while, and the other tests need not wait."""
+    items.sort(key=lambda item: "warm_cache" in getattr(item, "fixturenames", ()))
+
+
 def pytest_collection_finish(session):
     """Where a test needs a warm cache, fill it in the background while the tests before it run."""
     needed = any("warm_cache" in getattr(item, "fixturenames", ()) for item in session.items)
