@@ -63,6 +63,8 @@ def gather(folder: Path, teachers: bool) -> None:
     linked = {"README.md"}  # docs/index.md includes its table
     for path in NOTEBOOKS:
         notebook = read_still(path)
+        for cell in notebook.cells:
+            cell.source = cell.source.replace("](../docs/", "](../")  # the pages of docs/ are at the top here
         nbformat.write(notebook, folder / "notebooks" / path.name)
         linked.update(re.findall(r"\]\(\.\./([^)#\s]+)", "\n".join(c.source for c in notebook.cells)))
     for path in (ROOT / "docs").glob("*.md"):

@@ -67,12 +67,13 @@ def test_below_every_figure_stands_what_it_shows(path):
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_a_notebook_says_what_it_has_shown(path):
-    """Its last cell prints the sentence, so that its numbers come from a run; its first says what one will be able to do."""
+    """Its last cell prints the result, so that the numbers come from a run; its first lists what one will be able to do."""
     cells = nbformat.read(path, 4).cells
     last = [c for c in cells if c.cell_type == "code"][-1]
     (output,) = last.outputs
-    assert output["text"].startswith("Shown: ") and len(re.findall(r"\d", output["text"])) > 5
-    assert "**Afterwards you can**" in cells[0].source and "**References.**" in cells[-1].source
+    assert output["name"] == "stdout" and len(re.findall(r"\d", output["text"])) > 5
+    assert len(re.findall("^- ", cells[0].source, re.MULTILINE)) >= 2, "goals"
+    assert cells[-1].cell_type == "markdown" and re.search(r"\b(19|20)\d\d\b", cells[-1].source), "references"
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
