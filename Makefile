@@ -46,8 +46,9 @@ classroom: install
 	@echo "Opening the classroom; stop it with Ctrl-C."
 	JUPYTER_PATH=layermatch_lite/labs $(BIN)/voila notebooks/09_classroom.ipynb --Voila.config_file_paths=layermatch_lite/labs/voila
 
+# Two files of tests at a time, each on one thread: two threads each would wait for one another.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: install
 	$(BIN)/python -m pytest -m "not slow"

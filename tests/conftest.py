@@ -3,10 +3,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 # A browser that asks for nothing by itself.
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -21,7 +23,27 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("LAYERMATCH_PREDICTIONS", str(folder / "predictions.json"))
 
 
-WARMING = pytest.StashKey[tuple[Path, subprocess.Popen]]()
+FILLING: list[subprocess.Popen] = []
+WARM = "LAYERMATCH_TESTS_WARM"  # where the warm cache lies, for all workers of a session
+FILL = """
+import pathlib, sys
+from layermatch_lite.cli import main
+status = main(["doctor", "--warm"])
+pathlib.Path(sys.argv[1]).write_text(str(status))
+"""
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        os.environ[WARM] = tempfile.mkdtemp(prefix="layermatch_lite_")
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):  # the workers have ended
+        for process in FILLING:
+            process.kill()
+            process.wait()
+        shutil.rmtree(os.environ.pop(WARM), ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):
@@ -30,32 +52,29 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish(session):
-    """Where a test needs a warm cache, fill it in the background while the tests before it run."""
+    """Where a test needs a warm cache, fill one in the background while the tests before it run: one for all workers."""
     needed = any("warm_cache" in getattr(item, "fixturenames", ()) for item in session.items)
     if not needed or session.config.option.collectonly:
         return
-    folder = Path(tempfile.mkdtemp(prefix="layermatch_lite_warm_"))
+    folder = Path(os.environ[WARM], "cache")
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return  # another worker fills it
     with open(folder / "warming.log", "wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "layermatch_lite", "doctor", "--warm"], stdout=log, stderr=log,
-            env=os.environ | {"LAYERMATCH_CACHE": str(folder)},
-        )  # fmt: skip
-    session.config.stash[WARMING] = folder, process
-
-
-def pytest_unconfigure(config):
-    if WARMING in config.stash:
-        folder, process = config.stash[WARMING]
-        process.kill()
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        command, environment = [sys.executable, "-c", FILL, str(folder / "status")], {"LAYERMATCH_CACHE": str(folder)}
+        FILLING.append(subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | environment))
 
 
 @pytest.fixture(scope="session")
-def warm_cache(request):
+def warm_cache():
     """A cache as `layermatch-lite doctor --warm` leaves it: filled once, for all slow tests that only read it."""
-    folder, process = request.config.stash[WARMING]
-    assert process.wait() == 0, (folder / "warming.log").read_text()
+    folder = Path(os.environ[WARM], "cache")
+    for _ in range(6000):
+        if (folder / "status").exists():
+            break
+        time.sleep(0.1)
+    assert (folder / "status").read_text() == "0", (folder / "warming.log").read_text()
     return folder
 
 
@@ -96,7 +115,9 @@ def browser():
     """A headless Chromium: the machine's own, or installed where that is possible without asking (root on Debian)."""
     playwright = pytest.importorskip("playwright.sync_api")
     if find_chromium() is None and shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
-        subprocess.run("apt-get update -qq && apt-get install -y -qq chromium", shell=True, capture_output=True)
+        with FileLock(Path(tempfile.gettempdir(), "layermatch_lite_chromium.lock")):  # one worker at a time
+            if find_chromium() is None:
+                subprocess.run("apt-get update -qq && apt-get install -y -qq chromium", shell=True, capture_output=True)
     if (path := find_chromium()) is None:
         pytest.skip("no Chromium on this machine and none could be installed; install one, or set CHROMIUM to its path")
     with playwright.sync_playwright() as p:
