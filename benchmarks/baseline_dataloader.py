@@ -2,7 +2,7 @@
 
     python benchmarks/baseline_dataloader.py --steps 20 --workers 2
 
-What most public implementations do, written anew for comparison (benchmarks/cifar.py): the same network, batches, views,
+What most public implementations do, written once more for comparison (benchmarks/cifar.py): the same network, batches, views,
 loss, optimizer and EMA as the package's own loop, without its batched augmentation, channels_last or compiled code.
 """
 

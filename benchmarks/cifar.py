@@ -189,8 +189,8 @@ def show(r: dict) -> str:
         f"FixMatch: {s['images'] / s['ms']['fixmatch'] * 1e3:,.0f} images per second.",
     ]
     if "share_of_floor" in s:
-        told = ", ".join(f"{name} {share:.0%}" for name, share in s["share_of_floor"].items())
-        lines[-1] += f" Share of the hardware's floor: {told}. Peak memory {s['peak_memory_gb']:.2g} GB."
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in s["share_of_floor"].items())
+        lines[-1] += f" Share of the hardware's floor: {shares}. Peak memory {s['peak_memory_gb']:.2g} GB."
     lines += ["", "| a FixMatch step, as it grows with | |", "|---|---|"]
     lines += [f"| {what} | {', '.join(f'{n}: {ms:.3g} ms' for n, ms in part.items())} |" for what, part in r["scaling"].items()]
     lines += ["", f"| end to end, {b['workers']} cores | time per step | ours is faster by |", "|---|---|---|"]

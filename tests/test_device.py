@@ -286,9 +286,9 @@ def test_compiling_that_fails_is_said_once_and_training_goes_on(monkeypatch):
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning) as words:
         run = train(replace(SMALL, compile=True))
-    lines = [str(w.message) for w in told if "torch.compile" in str(w.message)]
+    lines = [str(w.message) for w in words if "torch.compile" in str(w.message)]
     assert len(lines) == 1 and "\n" not in lines[0] and "no C++ compiler found" in lines[0] and "features" in lines[0]
     assert run.history == train(SMALL).history
 
@@ -348,12 +348,12 @@ def test_out_of_memory_names_what_would_fit(monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):  # on a CPU it is torch's own matter
         list(train_steps(config, images()))
     monkeypatch.setattr(train_module, "free_memory", lambda _: 90 * 10**6)
-    with pytest.raises(InputError, match=r"out of GPU memory.*batch_size=8, mu=3 through wrn-10-2.*0.09 GB were free") as told:
+    with pytest.raises(InputError, match=r"out of GPU memory.*batch_size=8, mu=3 through wrn-10-2.*0.09 GB were free") as words:
         list(train_steps(config, images()))
     each = device.activation_bytes(WideResNet(10, 2), torch.zeros(2, 3, 32, 32))
-    B = int(str(told.value).split("would fit: batch_size=")[1].split()[0].rstrip("."))
+    B = int(str(words.value).split("would fit: batch_size=")[1].split()[0].rstrip("."))
     assert each * B * 7 <= 0.8 * 90e6 < each * (B + 1) * 7, "the largest batch that the estimate allows"
-    assert "model='wrn-10-1'" in str(told.value)
+    assert "model='wrn-10-1'" in str(words.value)
 
 
 def test_activations_are_counted_as_autograd_keeps_them():
@@ -391,14 +391,14 @@ def fills_up(monkeypatch, after):
 def test_a_disk_that_fills_up_does_not_end_a_run(monkeypatch, tmp_path, capsys):
     path = tmp_path / "run.pt"
     fills_up(monkeypatch, after=2)
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning) as words:
         run = train(SMALL, save=path)
-    lines = [str(w.message) for w in told]
+    lines = [str(w.message) for w in words]
     assert run.finished and run.saved == 4 and [line.split(":")[0] for line in lines] == ["step 8", "step 12"]
     assert "No space left" in lines[0] and "holds step 4" in lines[0] and "nothing more" in lines[1]
     assert Run.load(path).step == 4 and list(tmp_path.iterdir()) == [path], "the old record whole, nothing lying about"
     monkeypatch.undo()
-    assert train(resume=path).history == run.history, "and it can be gone on with when there is space again"
+    assert train(resume=path).history == run.history, "and it continues when there is space again"
 
 
 def test_the_command_line_says_when_the_last_record_was_not_saved(monkeypatch, tmp_path, capsys):

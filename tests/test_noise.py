@@ -101,7 +101,7 @@ def test_a_rate_outside_0_to_1(rate):
 
 
 @pytest.mark.parametrize(
-    "matrix, told",
+    "matrix, words",
     [
         ([[0.9, 0.2], [0.1, 0.9]], "row 0 of the noise matrix sums to 1.1"),
         ("0.9 0.1; 0.3 0.6", "row 1 of the noise matrix sums to 0.9"),
@@ -113,8 +113,8 @@ def test_a_rate_outside_0_to_1(rate):
         ("a b; c d", "no noise matrix"),
     ],
 )
-def test_a_matrix_that_is_none(matrix, told):
-    with pytest.raises(InputError, match=told):
+def test_a_matrix_that_is_none(matrix, words):
+    with pytest.raises(InputError, match=words):
         class_dependent(matrix)
 
 
@@ -131,7 +131,7 @@ def test_a_matrix_as_text_or_numbers():
 
 
 @pytest.mark.parametrize(
-    "settings, told",
+    "settings, words",
     [
         (dict(noise="salt", noise_rate=0.1), "noise='salt' is unknown"),
         (dict(noise="uniform", noise_rate=1.5), "noise_rate=1.5"),
@@ -143,8 +143,8 @@ def test_a_matrix_as_text_or_numbers():
         (dict(noise="uniform", noise_rate=0.1, method="supervised"), "no unlabelled loss for noise"),
     ],
 )
-def test_settings_that_make_no_noise(settings, told):
-    with pytest.raises(InputError, match=told):
+def test_settings_that_make_no_noise(settings, words):
+    with pytest.raises(InputError, match=words):
         TrainConfig.from_dict(settings)
 
 
@@ -181,18 +181,18 @@ def test_training_with_noise():
 
 def test_noise_reaches_the_probe():
     small = dict(dataset="blobs", num_labels=4, threshold=0.0, steps=2, batch_size=8, probe_every=2, device="cpu")
-    clean, spoilt = (
+    clean, corrupted = (
         train(TrainConfig(method="fixmatch", **small, variant=Variant(**noise))).history[-1]["layer_benefit"][0]["wrong_rate"]
         for noise in ({}, {"noise": "pair", "noise_rate": 1.0})
     )
-    assert spoilt > clean or clean > 0.5
+    assert corrupted > clean or clean > 0.5
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "0 1 0 0 0; 0 0 1 0 0; 0 0 0 1 0; 0 0 0 0 1; 1 0 0 0 0"])
 def test_injected_noise_is_that_of_its_rows(kind):
     labels, p, _ = network(n=80)
     rate = 0.6 if kind in KINDS else 0.0
-    spoilt = Injected(kind, rate, 0, 80, 5)(labels, p, torch.arange(80))
+    corrupted = Injected(kind, rate, 0, 80, 5)(labels, p, torch.arange(80))
     u = torch.rand(80, generator=generator(0, "noise"))
-    assert torch.equal(spoilt, corrupt(labels, rows(kind, rate, labels, p), u))
-    assert (spoilt != labels).any()
+    assert torch.equal(corrupted, corrupt(labels, rows(kind, rate, labels, p), u))
+    assert (corrupted != labels).any()

@@ -129,7 +129,7 @@ def test_it_leaves_everything_as_it_was(example, training):
 
 
 def test_the_optimizer_and_dropout_leave_no_trace(example):
-    """Momentum, BN, the global random state: training goes on as if nobody had measured."""
+    """Momentum, BN, the global random state: training continues as if nobody had measured."""
 
     def trained(measured):
         torch.manual_seed(7)
@@ -299,7 +299,7 @@ def test_a_buffer_that_the_forward_replaces_is_restored(example):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, words",
     [
         (lambda e: {"threshold": 95}, "threshold=95 is not allowed"),
         (lambda e: {"y_true": e["y_true"][:1]}, "have 40, 40 and .1,. entries"),
@@ -311,8 +311,8 @@ def test_a_buffer_that_the_forward_replaces_is_restored(example):
         (lambda e: {"strong": e["strong"].index_fill(0, torch.tensor([3]), float("nan"))}, "outputs are NaN"),
     ],
 )
-def test_input_that_cannot_be_measured(example, change, told):
-    with pytest.raises(InputError, match=told):
+def test_input_that_cannot_be_measured(example, change, words):
+    with pytest.raises(InputError, match=words):
         layer_benefit(**example | change(example))
 
 

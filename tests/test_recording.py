@@ -108,7 +108,7 @@ def rewrite(path, recording, **changes):
 
 
 @pytest.mark.parametrize(
-    "changes, told",
+    "changes, words",
     [
         ({"format": "something else"}, "not a recording"),
         ({"version": 99}, "format version 99"),
@@ -123,9 +123,9 @@ def rewrite(path, recording, **changes):
         ({"surprise": np.zeros(2)}, "damaged"),
     ],
 )
-def test_a_file_that_does_not_fit(recording, tmp_path, changes, told):
+def test_a_file_that_does_not_fit(recording, tmp_path, changes, words):
     rewrite(tmp_path / "run.npz", recording, **changes)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=words):
         Recording.load(tmp_path / "run.npz")
 
 
@@ -208,7 +208,7 @@ def test_the_shipped_recordings():
 
 @pytest.mark.slow
 def test_a_shipped_recording_is_what_its_config_gives():
-    """Recorded by the code at hand. Another processor may round otherwise, which grows while training; the start must agree."""
+    """Recorded by this code. Another processor may round otherwise, which grows while training; the start must agree."""
     shipped = load_recorded("digits_layermatch")
     threads = torch.get_num_threads()
     torch.set_num_threads(shipped.about["environment"]["threads"])
