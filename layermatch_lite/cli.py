@@ -159,12 +159,12 @@ def preset_for(dataset: str, device: str) -> str:
     return "cifar_cpu" if dataset == "cifar10" else "demo_cpu"
 
 
-def started_from(config: TrainConfig, preset: str) -> str:
+def started_from(config: TrainConfig, preset: str, given: dict) -> str:
     """Where the settings that were not given come from, in words."""
     if preset != "demo_cpu":
         return f"settings: preset {preset}"
-    borrowed = "" if config.recipe == config.dataset else f", which {config.dataset} borrows"
-    recipe = ", ".join(f"{k} {getattr(config, k):g}" for k in RECIPES[config.recipe] if hasattr(config, k))
+    borrowed = f", which {config.dataset} borrows" if config.recipe == "mnist1d" != config.dataset else ""
+    recipe = ", ".join(f"{k} {v:g}" for k, v in RECIPES[config.recipe].items() if hasattr(config, k) and k not in given)
     return f"settings: recipe for {config.recipe}{borrowed} ({recipe})"
 
 
@@ -172,6 +172,7 @@ def run_demo(args: argparse.Namespace) -> int:
     from .studies import demo
 
     config = TrainConfig.preset("demo_cpu", **given_settings(args))
+    print(started_from(config, "demo_cpu", given_settings(args)), flush=True)
     demo.check_writable(args.out)
     outcomes = demo.run_demo(config, seeds=args.seeds, workers=args.workers)
     from . import figures  # pandas and matplotlib are not needed while training
@@ -228,7 +229,7 @@ def train_here(args: argparse.Namespace) -> int:
                 settings = {"num_labels": 20} | settings  # a folder has its own number of classes
         config = TrainConfig.preset(preset, **settings)
         if rank() == 0:
-            print(started_from(config, preset), flush=True)
+            print(started_from(config, preset, settings), flush=True)
         path = (
             args.out
             or Path("runs")

@@ -109,8 +109,8 @@ def test_a_rate_outside_0_to_1(rate):
         ([[float("nan"), 1], [0, 1]], r"row 0 of the noise matrix is \[nan, 1.0\]"),
         ([[0.5, 0.5]], "square"),
         ([[1.0]], "square"),
-        ("0.9 0.1; 1", "no noise matrix"),
-        ("a b; c d", "no noise matrix"),
+        ("0.9 0.1; 1", "not a noise matrix"),
+        ("a b; c d", "not a noise matrix"),
     ],
 )
 def test_a_matrix_that_is_none(matrix, words):

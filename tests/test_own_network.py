@@ -72,7 +72,7 @@ def test_saved_and_resumed_with_the_same_network(tmp_path):
     for a, b in zip(resumed.model.parameters(), whole.model.parameters()):
         assert torch.equal(a, b)
     assert torch.equal(Run.load(path, model=network).ema.module.classifier.weight, resumed.ema.module.classifier.weight)
-    for given, words in ((None, "your own network Ours"), (Ours(classes=4), "4 outputs"), (plain(), "cannot be used here")):
+    for given, words in ((None, "your own network Ours"), (Ours(classes=4), "4 outputs"), (plain(), "not with Sequential")):
         with pytest.raises(InputError, match=words):
             Run.load(path, model=given)
     train(CONFIG, save=tmp_path / "other.pt")
@@ -85,6 +85,14 @@ def test_the_probe_and_recordings_work_with_it():
     layers = [row["layer"] for row in recording.history[-1]["layer_benefit"]]
     assert layers[-1] == "classifier" and len(layers) == 2
     assert recording.features.shape[:2] == (3, 20) and recording.W.shape[-1] == 16
+
+
+def test_the_probe_leaves_the_draws_of_dropout_alone():
+    network, ends = Named(), []
+    for every in (None, 2):
+        torch.manual_seed(1)
+        ends.append(train(CONFIG.changed(probe_every=every), model=network).model.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(ends[0].values(), ends[1].values()))
 
 
 def test_methods_that_share_a_network_start_from_the_same_weights():
@@ -118,7 +126,8 @@ class Twice(nn.Module):
         (Twice(), "uses its last layer twice"),
         (Ours(classes=3), "3 outputs, and the data have 10 classes"),
         (nn.Sequential(nn.Flatten(), nn.Linear(99, 10)), r"samples of shape \(1, 8, 8\) it raises"),
-        (nn.Sequential(nn.Flatten()), "no linear last layer"),
+        (nn.Sequential(nn.Flatten()), "no trainable parameter"),
+        (Ours().requires_grad_(False), "no trainable parameter"),
     ],
 )
 def test_networks_that_do_not_fit(network, words):

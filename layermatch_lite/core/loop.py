@@ -1,6 +1,6 @@
 """The training loop.
 
-`layermatch_lite.train` runs it to the end, saves and shows progress; `train_steps` hands out every step. Both draw the
+`layermatch_lite.train` runs it to the end, saves and shows progress; `train_steps` yields after every step. Both draw the
 batches and keep the history outside, in `layermatch_lite.runs`.
 """
 

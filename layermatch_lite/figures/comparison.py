@@ -26,7 +26,7 @@ def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
     )
     alt = _draw_accuracy(accuracy, outcomes)
     if not measured:
-        return figure, alt + " The layer benefit was not measured (probe_every is 0)."
+        return figure, alt + " The layer benefit was not measured (probe_every is not set)."
     benefits = layer_benefits(measured)
     layers = list(dict.fromkeys(benefits["layer"]))
     early, late = phases
@@ -62,7 +62,7 @@ def _draw_benefit(ax, table: pd.DataFrame, phase: str, layers: list[str]) -> str
     for k, method in enumerate(methods):
         color, marker, _ = STYLE[method]
         t = table[table["method"] == method]
-        mean = t.groupby("layer")["benefit"].mean().loc[layers]  # an empty mask is empty for every layer
+        mean = t.groupby("layer")["benefit"].mean().reindex(layers)  # without those where nothing could be measured
         x = [i + 0.13 * (k - (len(methods) - 1) / 2) for i in range(len(layers))]
         ax.plot(x, mean, color=color, marker=marker, markersize=11, linewidth=2, label=NAMES[method])
         at = [x[layers.index(layer)] for layer in t["layer"]]

@@ -108,7 +108,7 @@ def benefit_over(
 
 
 def two_by_two(t: pd.DataFrame, title: str = "") -> tuple[Figure, str]:
-    """The four alignments with g(true, all) in every layer: wrong labels and selection by confidence, told apart.
+    """The four alignments with g(true, all) in every layer: wrong labels apart from selection by confidence.
 
     t: rows of `layer_benefit` with a column seed. Bars are means over seeds (each the mean of its rows), with 95 % intervals.
     """

@@ -110,6 +110,7 @@ class TrainConfig:
     def __post_init__(self):
         if not isinstance(self.variant, Variant):
             raise InputError(f"variant={self.variant!r} is not allowed; give a Variant(...), or leave it out.")
+        check_fields(self)
         recipe = RECIPES[self.recipe]
         missing = {k: v for k, v in recipe.items() if k not in VARIANT and getattr(self, k) is None}
         for name, value in missing.items():
@@ -124,8 +125,9 @@ class TrainConfig:
         v, unlabelled = self.variant, METHODS[self.method].unlabelled
         if not unlabelled and self.batch_size < 2:
             raise InputError("batch_size=1 is too small for BatchNorm without unlabelled samples; give at least 2.")
-        acting = ("grad_relu", "avg_clustering", "freematch", "blocked", "noise")
-        if not unlabelled and (given := [name for name in acting if getattr(v, name)]):
+        acting = ("grad_relu", "avg_clustering", "freematch", "blocked", "noise", "classifier_weight")
+        given = [name for name in acting if getattr(v, name) is not False and getattr(v, name) != getattr(Variant(), name)]
+        if not unlabelled and given:
             raise InputError(
                 f"method={self.method!r} has no unlabelled loss for {' or '.join(given)} to act on; "
                 "leave them out, or use method='fixmatch'."
@@ -198,7 +200,7 @@ class TrainConfig:
         return own | own.pop("variant")
 
     def changed(self, **settings) -> TrainConfig:
-        """This config with some settings changed, the variant's among them."""
+        """This config with some settings changed, the variant's among them; the others stay as they are, also for other data."""
         return self.from_dict(self.as_dict() | settings)
 
     def differences(self, other: TrainConfig) -> dict[str, tuple]:

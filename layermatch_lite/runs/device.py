@@ -49,7 +49,7 @@ def warn_without_bf16(device: torch.device) -> None:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bf16 on a GPU that has it; elsewhere nothing changes. The losses leave it again (`loss.linear`)."""
+    """bf16 on a GPU that has it; elsewhere nothing changes. The losses leave it again (`core.losses.linear`)."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
 
 
@@ -151,6 +151,7 @@ def out_of_memory(
 
     model: the run's, or one like it, on the CPU: there is no room on the GPU.
     """
+    name = type(model).__name__ if config.model == "auto" else config.model
     each = activation_bytes(model, torch.zeros(2, *sample_shape)) / (2 if bf16 else 1)
     views = 1
     if config.switches.unlabelled:
@@ -163,7 +164,7 @@ def out_of_memory(
         width = min(int(int(wrn[2]) * room / config.batch_size), int(wrn[2]) - 1)
         fit += [f"model='wrn-{wrn[1]}-{width}' with this batch size"] if width else []
     return InputError(
-        f"out of GPU memory: a step of batch_size={config.batch_size}, mu={config.mu} through {config.model} keeps about "
+        f"out of GPU memory: a step of batch_size={config.batch_size}, mu={config.mu} through {name} keeps about "
         f"{each * views * config.batch_size / n / 1e9:.3g} GB for the backward pass, and {free / 1e9:.3g} GB were free. By the "
         f"same estimate this would fit: {' or '.join(fit) or 'nothing on this GPU; choose another network or device'}."
     )

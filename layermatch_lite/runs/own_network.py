@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..models import Classifier, last_layer
+from ..models import last_layer
 
 
-class Adapted(Classifier):
+class Adapted(nn.Module):
     """Any network that ends in an `nn.Linear`, in the form of `models`: what that layer reads are the features."""
 
     def __init__(self, network: nn.Module, x: Tensor):
@@ -29,14 +29,19 @@ class Adapted(Classifier):
     def features(self, x: Tensor) -> Tensor:
         return self.body(x)
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))
+
 
 def own_network(network: nn.Module, sample_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """A copy of your own network in the form of `models`, adapted where it has another, and tried with two random samples.
 
-    Raises InputError where it is no module, takes no such samples, has no linear last layer or another number of outputs.
+    Raises InputError where it is not a module, takes no such samples, has no linear last layer or another number of outputs.
     """
     if not isinstance(network, nn.Module):
         raise InputError(f"model={network!r} is not a network; give an nn.Module (built-in ones are named by config.model).")
+    if not any(p.requires_grad for p in network.parameters()):
+        raise InputError(f"{type(network).__name__} has no trainable parameter; unfreeze a layer with .requires_grad_(True).")
     device = next((p.device for p in network.parameters()), "cpu")
     x = torch.randn(2, *sample_shape, generator=torch.Generator().manual_seed(0)).to(device)
     name, modes = type(network).__name__, [(m, m.training) for m in network.modules()]

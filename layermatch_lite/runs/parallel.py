@@ -122,6 +122,8 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, model: nn.Module, features: Callable):
         super().__init__()
+        for name, parameter in model.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
         for name, child in model.named_children():
             if child is not model.classifier:
                 self.add_module(name, child)

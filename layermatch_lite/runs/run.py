@@ -100,7 +100,7 @@ class Run:
 
     @property
     def median_accuracy(self) -> float:
-        """Median over the last 20 records: less at the mercy of the final step."""
+        """Median over the last 20 records: depends less on the final step."""
         return statistics.median(r["accuracy"] for r in self.history[-20:]) if self.history else math.nan
 
     @property
@@ -215,6 +215,8 @@ def _check_network(path: str | PathLike, network: str | None, model: nn.Module |
     """Raise InputError unless a network is given exactly where the run was trained with one of the user's own."""
     if network is not None and model is None:
         raise InputError(f"{path} was trained with your own network {network}; give it again: model=...")
+    if None not in (network, model) and type(model).__name__ != network:
+        raise InputError(f"{path} was trained with your own network {network}, not with {type(model).__name__}; give that one.")
     if network is None and model is not None:
         raise InputError(f"{path} was trained with a built-in network, not with {type(model).__name__}; leave model= out.")
 

@@ -1,4 +1,4 @@
-"""Training: `train` runs to the end, saves and shows progress; `train_steps` hands out every step. The loop is `core.loop`."""
+"""Training: `train` runs to the end, saves and shows progress; `train_steps` yields after every step. The loop is `core.loop`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def train(
         data: your own split, or None to load what config.dataset names.
         model: your own network in place of config.model: any module with `features` and `classifier` as in
             `layermatch_lite.models`, or any classifier whose last layer is an `nn.Linear`. A copy of it is trained, from its
-            present weights; give the same network again to resume.
+            present weights; give the same network again to resume. It draws its own random numbers (dropout) from torch's
+            global state, so a run with them is not repeatable bit for bit; config.bn_momentum does not touch it.
         save: a new file, brought up to date at every record of the history.
         resume: a saved run to continue, in place; its history comes out as if it had never stopped.
         progress: show a bar with the latest record.
@@ -105,7 +106,7 @@ def train_steps(
 ) -> Iterator[Run]:
     """Training step by step, for whoever wants to watch or stop it: `for run in train_steps(config): ...`
 
-    Yields one and the same Run before its first step and after every step, each time further on; a `break` stops training.
+    Yields the same Run object before its first step and after every step; a `break` stops training.
     Arguments and errors are those of `train`; nothing is saved unless you call `run.save`, where run.just_logged.
     """
     run, data = prepare(config, data, model, resume, progress)

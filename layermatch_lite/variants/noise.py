@@ -47,7 +47,7 @@ def class_dependent(matrix) -> Tensor:
         T = torch.as_tensor(matrix, dtype=torch.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{matrix!r} is no noise matrix ({error}); give rows of C numbers, as text like '0.9 0.1; 0.2 0.8', or one of the "
+            f"{matrix!r} is not a noise matrix ({error}); give rows of C numbers, as text like '0.9 0.1; 0.2 0.8', or one of the "
             f"kinds {', '.join(KINDS)}."
         ) from error
     if T.dim() != 2 or T.shape[0] != T.shape[1] or len(T) < 2:
