@@ -34,7 +34,8 @@ def die(run, data, memory):
 
 
 def workers(program=None):
-    found = (program or psutil.Process()).children(recursive=True)
+    children = (program or psutil.Process()).children(recursive=True)
+    found = [p for p in children if p.status() != psutil.STATUS_ZOMBIE]  # those have ended, and tell no command
     return [p for p in found if "loky" in " ".join(p.cmdline()) and "resource_tracker" not in " ".join(p.cmdline())]
 
 
