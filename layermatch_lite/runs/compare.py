@@ -16,10 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..errors import InputError, check_range
-from ..system import usable_cores
+from ..system import threads, usable_cores
 from .config import TrainConfig
 from .train import data_of, train_steps
 
@@ -150,10 +149,9 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _train_one(i: int, config: TrainConfig, watch: Callable | None, counts: str, parent: int) -> tuple[int, Outcome]:
-    steps, seen, memory, threads = np.memmap(counts, np.int64, "r+"), [], {}, torch.get_num_threads()
+    steps, seen, memory = np.memmap(counts, np.int64, "r+"), [], {}
     here = os.getpid() == parent
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         data = data_of(config)
         for run in train_steps(config, data):
             if watch is not None and (found := watch(run, data, memory)) is not None:
@@ -161,8 +159,6 @@ def _train_one(i: int, config: TrainConfig, watch: Callable | None, counts: str,
             steps[i] = run.step
             if not here and os.name == "posix" and os.getppid() != parent:
                 os._exit(1)  # the parent was killed, and nobody waits for this run
-    finally:
-        torch.set_num_threads(threads)
     return i, Outcome(config, run.history, run.seconds, run.environment, seen)
 
 

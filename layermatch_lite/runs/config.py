@@ -62,7 +62,7 @@ class TrainConfig:
         "layermatch", "supervised, fixmatch, grad_relu, avg_clustering, layermatch or freematch", choices=tuple(METHODS)
     )
     threshold: float | None = setting(
-        None, f"tau: least confidence of a pseudo-label that counts, 0 to 1 {BY_RECIPE}", 0, 1
+        None, f"tau: least confidence of a pseudo-label that counts, 0 to 1; FreeMatch sets its own {BY_RECIPE}", 0, 1
     )
     lambda_u: float = setting(1.0, "weight of the unlabelled loss", 0)
     center_momentum: float = setting(0.99, "m: momentum of the averaged centres, below 1", 0, 1, open_high=True)

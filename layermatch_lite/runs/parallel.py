@@ -153,6 +153,11 @@ def shared_features(model: nn.Module, features: Callable) -> Callable:
     return nn.parallel.DistributedDataParallel(FeatureExtractor(model, features))
 
 
+def averaged(method):
+    """The method itself, or on several processes with averaged gradients."""
+    return AveragedGradients(method) if world_size() > 1 else method
+
+
 class AveragedGradients(Wrapper):
     """A method on several processes: after its backward pass the classifier's gradients are means over the processes."""
 

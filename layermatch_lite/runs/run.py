@@ -18,7 +18,7 @@ from ..core.centers import AvgClustering, warm_up
 from ..core.seeding import generator
 from ..errors import InputError, check_file
 from ..models import build_model
-from ..system import write_atomically
+from ..system import __version__, write_atomically
 from ..variants.freematch import FreeMatch
 from ..variants.layers import RescaledCenters
 from .config import TrainConfig
@@ -223,8 +223,6 @@ def _check_network(path: str | PathLike, network: str | None, model: nn.Module |
 
 def environment(device: torch.device) -> dict:
     """Where a run takes place: what must be the same for it to come out the same, bit for bit."""
-    from ..system import __version__
-
     return {
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device)

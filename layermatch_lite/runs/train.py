@@ -22,7 +22,7 @@ from .config import TrainConfig
 from .device import free_memory, has_bf16, out_of_memory, pick_device, warn_without_bf16
 from .engine import batches_of, forward_of, views_of
 from .evaluate import Meter, evaluate, measure_layer_benefit
-from .parallel import AveragedGradients, check_shares, rank, rank_0_first, world_size
+from .parallel import check_shares, rank, rank_0_first, world_size
 from .run import Run
 
 
@@ -112,7 +112,7 @@ def train_steps(
     run, data = prepare(config, data, model, resume, progress)
     config, device = run.config, data.x_unlabelled.device
     views, free = views_of(config, data), free_memory(device)
-    method = build_method(run, data, AveragedGradients if world_size() > 1 else lambda method: method)
+    method = build_method(run, data)
     steps = training_loop(run, method, batches_of(run, data, views), forward_of(run))
     meter = Meter(len(data.classes), device)
     run.model.train()

@@ -7,10 +7,10 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from ..data.sets import load_data
 from ..errors import InputError, check_range
 from ..runs.compare import Outcome, paired, run_all
 from ..runs.config import TrainConfig
+from ..runs.train import data_of
 
 METHODS = ("supervised", "fixmatch", "layermatch")
 
@@ -22,7 +22,7 @@ def run_demo(
     check_range("seeds", seeds, 1, whole=True)
     config = config or TrainConfig.preset("demo_cpu")
     # Here once, so that mistakes show at once and a folder is decoded before the workers want it:
-    load_data(config.dataset, config.num_labels, num_val=config.num_val, seed=config.seed, progress=progress)
+    data_of(config, progress)
     often = config.evaluate_every * max(1, round(config.steps / 12 / config.evaluate_every))  # with every few records
     config = replace(config, probe_every=config.probe_every or often)
     return run_all(paired(config, METHODS, range(config.seed, config.seed + seeds)), workers=workers, progress=progress)

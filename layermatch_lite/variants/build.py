@@ -6,6 +6,7 @@ from ..core.methods import FixMatch, Supervised
 from ..data.sets import SSLData
 from ..errors import check_choice
 from ..models import layers
+from ..runs.parallel import averaged
 from ..runs.run import Run
 from .freematch import AdaptiveThresholds
 from .gate import Gate
@@ -14,14 +15,11 @@ from .noise import Corrupted, Injected
 from .wrapper import Wrapper
 
 
-def build_method(run: Run, data: SSLData, innermost=lambda method: method) -> FixMatch | Supervised | Wrapper:
-    """The method that a run trains with.
-
-    innermost: wraps the method itself, inside of what reads gradients (several processes average them there).
-    """
+def build_method(run: Run, data: SSLData) -> FixMatch | Supervised | Wrapper:
+    """The method that a run trains with. Several processes average gradients inside of whatever reads them."""
     config, switches, classifier = run.config, run.config.switches, run.model.classifier
     if not switches.unlabelled:
-        return innermost(Supervised(classifier))
+        return averaged(Supervised(classifier))
     v = config.variant
     grad_relu = "block" if switches.grad_relu == "gate" else switches.grad_relu
     make = FixMatch if v.classifier_weight == 1 else WeightedClassifier
@@ -30,7 +28,7 @@ def build_method(run: Run, data: SSLData, innermost=lambda method: method) -> Fi
         base.weight = v.classifier_weight
     if v.labels_from == "centers":
         base.source = run.centers
-    method = innermost(base)
+    method = averaged(base)
     if run.freematch is not None:
         method = AdaptiveThresholds(method, run.freematch)
     if v.noise is not None:
