@@ -125,12 +125,13 @@ class Lab(widgets.VBox):
         with self._lock:
             before = self.state
             try:
-                self.error.say("")
                 action(*arguments)
             except Exception as error:  # a callback's error would be seen by nobody
                 self.fault(error)
                 self.state = self._drawn if self._preparing is None else before
                 self.show_state()
+            else:
+                self.error.say("")  # only now: a slider that is dragged through errors must not make them blink
 
     def fault(self, error: BaseException) -> None:
         """Show an error. An InputError is one sentence for the reader; anything else comes with its traceback."""
