@@ -118,17 +118,19 @@ def matched_threshold(methods: dict[str, dict], tau: str) -> float:
     return round(float(np.interp(rate("layermatch", tau), masks[::-1], thresholds[::-1])), 3)
 
 
-def choices(kept: dict) -> dict:
-    """{data set: {"shared": settings, "own": {number of labels: {method: settings}}}}, from the recorded accuracies alone."""
-    found = {}
-    for dataset, rows in kept["shared"].items():
-        shared = {k: v for k, v in SHARED[best(accuracies(rows))].items() if k != "threshold"}
-        found[dataset] = {"shared": shared, "own": {}}
-        for n in LABELS:
-            methods = kept.get("own", {}).get(f"{dataset}, {n} labels", {})
-            chosen = {m: best(accuracies(methods[m])) for m in methods}
-            found[dataset]["own"][str(n)] = {m: OWN[m][name] for m, name in chosen.items()}
-    return found
+def shared(kept: dict) -> dict[str, dict]:
+    """{data set: what its methods share}"""
+    chosen = {dataset: SHARED[best(accuracies(rows))] for dataset, rows in kept["shared"].items()}
+    return {dataset: {k: v for k, v in settings.items() if k != "threshold"} for dataset, settings in chosen.items()}
+
+
+def own(kept: dict) -> dict[str, dict]:
+    """{data set: {number of labels: {method: its own settings}}}"""
+
+    def chosen(dataset: str, n: int) -> dict[str, dict]:
+        return {m: OWN[m][best(accuracies(rows))] for m, rows in kept["own"][f"{dataset}, {n} labels"].items()}
+
+    return {dataset: {str(n): chosen(dataset, n) for n in LABELS} for dataset in NUM_VAL}
 
 
 def main() -> None:
@@ -136,8 +138,8 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, default=HERE / "results" / "recipes.json")
     kept = Kept(arguments.parse_args().out, seeds=list(SEEDS))
     train(kept, "shared", shared_plan())
-    train(kept, "own", own_plan({dataset: c["shared"] for dataset, c in choices(kept).items()}))
-    write_atomically(CHOSEN, lambda f: f.write(json.dumps(choices(kept), indent=1).encode()))
+    train(kept, "own", own_plan(shared(kept)))
+    write_atomically(CHOSEN, lambda f: f.write(json.dumps(own(kept), indent=1).encode()))
 
 
 if __name__ == "__main__":
