@@ -25,7 +25,7 @@ FIGURES = HERE.parent / "figures"
 
 
 def arrows():
-    z, y, W = theory.toy(seed=1)
+    z, y, W = figures.toy(seed=1)
     return figures.gradient_arrows(z, y, (z @ W.T).argmax(1), W)
 
 

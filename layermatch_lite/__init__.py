@@ -9,6 +9,7 @@ except ImportError as error:
 from .core.centers import AvgClustering
 from .core.losses import PseudoLabelLoss, fixmatch_loss, pseudo_label_loss
 from .core.probe import layer_benefit
+from .core.readout import readout
 from .data.sets import SSLData, load_data, split
 from .errors import InputError
 from .models import MLP, SmallCNN, SmallCNN1d, WideResNet
@@ -42,6 +43,7 @@ __all__ = [
     "SmallCNN1d",
     "WideResNet",
     "layer_benefit",
+    "readout",
     "Recording",
     "load_recorded",
     "load_study",

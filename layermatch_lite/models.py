@@ -245,15 +245,15 @@ def build_model(
 # --- the layers of any network ----------------------------------------------------------------------------------------
 
 
-def last_layer(model: nn.Module, batch: Tensor) -> tuple[Tensor, nn.Linear]:
-    """Run the model: its logits (N, C), and the linear layer they come from.
+def last_layer(model: nn.Module, batch: Tensor) -> tuple[Tensor, nn.Linear, Tensor]:
+    """Run the model: its logits (N, C), the linear layer they come from, and the features (N, D) that this layer reads.
 
     Raises InputError where the output does not come straight out of an `nn.Linear`.
     """
     seen = {}
 
     def remember(module: nn.Linear, inputs: tuple, output: Tensor) -> None:
-        seen.update(layer=module, output=output)
+        seen.update(layer=module, output=output, features=inputs[0])
 
     hooks = [m.register_forward_hook(remember) for m in model.modules() if isinstance(m, nn.Linear)]
     try:
@@ -266,7 +266,7 @@ def last_layer(model: nn.Module, batch: Tensor) -> tuple[Tensor, nn.Linear]:
             f"{type(model).__name__} has no linear last layer: its output must be the (N, C) output of an nn.Linear. Return the "
             "logits themselves, without a softmax after them; a 1x1 convolution can be written as an nn.Linear."
         )
-    return output, seen["layer"]
+    return output, seen["layer"], seen["features"]
 
 
 def layers(model: nn.Module, classifier: nn.Linear) -> dict[str, list[nn.Parameter]]:
@@ -334,6 +334,18 @@ def _spoken(path: str, part: object, counts: dict[str, int]) -> str:
 
 
 # --- a look at a network leaves it as it was ---------------------------------------------------------------------------
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Inside, every module is in eval mode; afterwards each is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextmanager

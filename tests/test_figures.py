@@ -84,7 +84,7 @@ def two_classes(name):
 
 
 def toy(turn=False):
-    z, y, W = theory.toy(seed=1)
+    z, y, W = figures.toy(seed=1)
     return z, y, y.roll(1) if turn else (z @ W.T).argmax(1), W
 
 

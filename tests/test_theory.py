@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from layermatch_lite import figures
 from layermatch_lite.core import theory
 from layermatch_lite.core.losses import masked_cross_entropy
 
@@ -64,8 +65,8 @@ def test_an_error_is_local_in_the_features_and_shared_in_the_centres():
 
 
 def test_the_toy_is_seeded_and_has_wrong_labels():
-    z, y, W = theory.toy(seed=1)
-    assert torch.equal(z, theory.toy(seed=1)[0]) and not torch.equal(z, theory.toy(seed=2)[0])
+    z, y, W = figures.toy(seed=1)
+    assert torch.equal(z, figures.toy(seed=1)[0]) and not torch.equal(z, figures.toy(seed=2)[0])
     assert 0 < float(((z @ W.T).argmax(1) != y).float().mean()) < 0.5
     assert y.bincount().tolist() == [8, 8, 8] and W.shape == (3, 2)
 

@@ -97,7 +97,7 @@ def measure(
     with in_train_mode(model):
         n = len(strong)
         with own_randomness(model, strong.device):
-            output, classifier = last_layer(model, torch.cat([x, weak, strong]))
+            output, classifier, _ = last_layer(model, torch.cat([x, weak, strong]))
         check_output(output, y, y_true)
         groups = layers(model, classifier)
         if not output.requires_grad:

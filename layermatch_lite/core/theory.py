@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .seeding import generator
-
 
 def error(p: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
     """dL_u/dlogits: (1/N) a_i (p_i - e_q), (N, C) for probabilities p (N, C), labels (N,) and a mask (N,) or None (all)."""
@@ -52,17 +50,3 @@ def split_feature_gradient(
     """dL_u/dz as clean + noise, each (N, D): a wrong label adds (w_y - w_q) / N to its own sample's gradient alone."""
     noise = (W[y_true] - W[labels]) / len(p)
     return feature_gradient(W, p, y_true, mask), noise if mask is None else noise * mask.unsqueeze(1)
-
-
-def toy(each: int = 8, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Three classes in the plane, to draw: features z (3 each, 2), labels y and centres W (3, 2) that point a little wrong.
-
-    Classes overlap, so softmax(W z) labels some features wrongly, as a young network does. No biases.
-    """
-    g = generator(seed, "toy")
-    angles = torch.tensor([90.0, 210.0, 330.0]).deg2rad()
-    directions = torch.stack([angles.cos(), angles.sin()], dim=1)
-    y = torch.arange(3).repeat_interleave(each)
-    z = 1.7 * directions[y] + 1.1 * torch.randn(3 * each, 2, generator=g)
-    turned = angles + torch.tensor([50.0, -15.0, 25.0]).deg2rad()
-    return z, y, 1.2 * torch.stack([turned.cos(), turned.sin()], dim=1)

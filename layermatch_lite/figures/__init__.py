@@ -4,7 +4,7 @@ from .comparison import comparison_figure
 from .confidence import threshold_figure
 from .maps import confusion_figure, maps_figure
 from .output import as_png, save, show, shrink
-from .plane import decision_figure, gradient_arrows
+from .plane import decision_figure, gradient_arrows, toy
 from .quantities import benefit_over, over_training, two_by_two
 from .samples import views_figure
 from .study_figures import differences_figure, families_figure, resampling_figure, study_figure
@@ -12,5 +12,5 @@ from .study_figures import differences_figure, families_figure, resampling_figur
 __all__ = [
     "as_png", "benefit_over", "comparison_figure", "confusion_figure", "decision_figure", "differences_figure",
     "families_figure", "gradient_arrows", "maps_figure", "over_training", "resampling_figure", "save", "show", "shrink",
-    "study_figure", "threshold_figure", "two_by_two", "views_figure",
+    "study_figure", "threshold_figure", "toy", "two_by_two", "views_figure",
 ]  # fmt: skip

@@ -5,13 +5,29 @@ from __future__ import annotations
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ..core.losses import pseudo_label
+from ..core.seeding import generator
 from ..core.theory import split_classifier_gradient, split_feature_gradient
 from ..data.sets import SSLData
 from ..data.views import Views
 from ..errors import InputError
 from .style import class_styles, dress, legend_beside, panels
+
+
+def toy(each: int = 8, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Three classes in the plane, to draw: features z (3 each, 2), labels y and centres W (3, 2) that point a little wrong.
+
+    Classes overlap, so softmax(W z) labels some features wrongly, as a young network does. No biases.
+    """
+    g = generator(seed, "toy")
+    angles = torch.tensor([90.0, 210.0, 330.0]).deg2rad()
+    directions = torch.stack([angles.cos(), angles.sin()], dim=1)
+    y = torch.arange(3).repeat_interleave(each)
+    z = 1.7 * directions[y] + 1.1 * torch.randn(3 * each, 2, generator=g)
+    turned = angles + torch.tensor([50.0, -15.0, 25.0]).deg2rad()
+    return z, y, 1.2 * torch.stack([turned.cos(), turned.sin()], dim=1)
 
 
 def gradient_arrows(z, y, labels, W, mask=None) -> tuple[Figure, str]:

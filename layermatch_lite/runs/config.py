@@ -90,6 +90,7 @@ class TrainConfig:
     seed: int = setting(0, "chooses labels, initial weights, batches and views", 0)
     log_every: int | None = setting(None, "steps between two evaluations (default: 40 in a run)", 1)
     probe_every: int | None = setting(None, "steps between two measurements of the layer benefit (default: never)", 1)
+    readout_every: int | None = setting(None, "steps between two readouts of the features (default: never)", 1)
     device: str = setting("auto", "cpu, cuda, cuda:1 or mps; auto takes the fastest there is")
     joint_forward: bool = setting(
         True,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..models import last_layer
+from ..models import in_eval_mode, last_layer
 
 
 class Adapted(nn.Module):
@@ -17,7 +17,7 @@ class Adapted(nn.Module):
     def __init__(self, network: nn.Module, x: Tensor):
         """network: is copied. x: a batch to try it with."""
         super().__init__()
-        _, last = last_layer(network, x)
+        _, last, _ = last_layer(network, x)
         place = next(name for name, module in network.named_modules() if module is last)
         self.body, self.classifier = copy.deepcopy(network), copy.deepcopy(last)
         if place:
@@ -44,10 +44,9 @@ def own_network(network: nn.Module, sample_shape: tuple[int, ...], num_classes: 
         raise InputError(f"{type(network).__name__} has no trainable parameter; unfreeze a layer with .requires_grad_(True).")
     device = next((p.device for p in network.parameters()), "cpu")
     x = torch.randn(2, *sample_shape, generator=torch.Generator().manual_seed(0)).to(device)
-    name, modes = type(network).__name__, [(m, m.training) for m in network.modules()]
-    network.eval()  # nothing is learned from the trial
+    name = type(network).__name__
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_eval_mode(network):  # nothing is learned from the trial
             output = network(x)
             ours = copy.deepcopy(network)
             if not _in_our_form(ours, x, output):
@@ -59,9 +58,6 @@ def own_network(network: nn.Module, sample_shape: tuple[int, ...], num_classes: 
         raise InputError(
             f"{name} cannot be used: with samples of shape {tuple(sample_shape)} it raises {type(error).__name__}: {error}"
         ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
     if not fits:
         raise InputError(f"{name} uses its last layer twice, or changes what comes out of it; return its output as it is.")
     if ours.classifier.out_features != num_classes:

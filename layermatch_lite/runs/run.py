@@ -36,7 +36,7 @@ class Run:
     history holds one record per logged step: step, lr, loss_s, loss_u, mask_rate, pseudo_label_accuracy (of the labels
     over the threshold), confident_half_accuracy (of the more confident half of each batch's labels, whatever the
     threshold: for comparing methods at equal mask rate), pseudo_label_counts (per class, of those over the threshold),
-    accuracy (test, EMA model), val_accuracy, and layer_benefit where it was measured. Losses and rates are means over
+    accuracy (test, EMA model), val_accuracy, and layer_benefit and readout (EMA model) where they were measured. Losses and rates are means over
     the steps since the record before; lr is the rate of the next step.
     """
 
@@ -123,7 +123,7 @@ class Run:
 
     def recorded_at(self, step: int) -> bool:
         """Does the history get a record after so many steps?"""
-        every = (self.config.evaluate_every, self.config.probe_every)
+        every = (self.config.evaluate_every, self.config.probe_every, self.config.readout_every)
         return step >= self.config.steps or any(e is not None and step % e == 0 for e in every)
 
     def save(self, path: str | PathLike) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..core.loop import training_loop
+from ..core.readout import readout
 from ..data.sets import SSLData, load_data
 from ..errors import InputError
 from ..models import build_model
@@ -133,6 +134,8 @@ def train_steps(
                 if run.due(config.probe_every):
                     benefit = measure_layer_benefit(run, data, views, run.generators["probe"])
                     run.history[-1]["layer_benefit"] = benefit
+                if run.due(config.readout_every):
+                    run.history[-1]["readout"] = readout(run.ema.module, data)
         run.seconds += time.perf_counter() - started
         run.mid_step = False
         yield run

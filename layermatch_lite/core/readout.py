@@ -1,0 +1,58 @@
+"""Readouts: what the features know, and what the classifier says (our formulation). Nothing of them enters training."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.sets import SSLData
+from ..data.views import Views
+from ..errors import InputError
+from ..models import in_eval_mode, last_layer
+
+
+def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, float]:
+    """Four accuracies on the test samples, in [0, 1], for any model whose last layer is an `nn.Linear`.
+
+        own     the model's own classifier
+        probe   a fresh linear layer, fitted to features and true labels of the pool: what the features hold
+        few     the same, fitted to the labelled samples alone
+        kmeans  k-means of the test features, each cluster matched to one class in the best way: no label enters the fit
+
+    Features (N, D) are those of plain samples in eval mode, scaled to unit variance over the pool. scikit-learn fits; k-means
+    starts ten times from `seed`. The model is left as it was. Takes 0.1 to 0.3 s of one core on the embedded data.
+
+    Raises InputError for a model without a linear last layer, features with NaN, a pool or labelled samples of one class,
+    and fewer test samples than classes.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn import cluster, linear_model, metrics, preprocessing
+
+    y, y_pool, y_test = (labels.cpu().numpy() for labels in (data.y_labelled, data.y_unlabelled, data.y_test))
+    C = len(data.classes)
+    for name, labels in (("labelled samples", y), ("unlabelled pool", y_pool)):
+        if len(np.unique(labels)) < 2:
+            raise InputError(f"the {name} hold one class; give at least two, or a linear layer has nothing to tell apart.")
+    if len(y_test) < C:
+        raise InputError(f"{len(y_test)} test samples are too few for k-means of {C} classes; give one per class at least.")
+    with in_eval_mode(model):
+        every = [_features(model, Views(data), x) for x in (data.x_labelled, data.x_unlabelled, data.x_test)]
+    scale = preprocessing.StandardScaler().fit(every[1][0])
+    z, pool, test = (scale.transform(features) for features, _ in every)
+    fresh = lambda z, y: linear_model.LogisticRegression(max_iter=1000).fit(z, y).score(test, y_test)
+    clusters = cluster.KMeans(C, n_init=10, random_state=seed).fit_predict(test)
+    counts = metrics.confusion_matrix(y_test, clusters, labels=range(C))
+    matched = counts[linear_sum_assignment(counts, maximize=True)].sum()
+    shares = (every[2][1] == y_test).mean(), fresh(pool, y_pool), fresh(z, y), matched / len(y_test)
+    return dict(zip(("own", "probe", "few", "kmeans"), map(float, shares)))
+
+
+@torch.no_grad()
+def _features(model: nn.Module, views: Views, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(N, D) float64 features and (N,) predicted classes."""
+    output, _, z = zip(*(last_layer(model, views.plain(part)) for part in x.split(1000)))
+    z = torch.cat(z).double().cpu().numpy()
+    if bad := int((~np.isfinite(z)).any(axis=1).sum()):
+        raise InputError(f"{bad} of {len(z)} features hold NaN or infinity; look for such values in the data or the weights.")
+    return z, torch.cat(output).argmax(dim=1).cpu().numpy()
