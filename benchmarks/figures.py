@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from layermatch_lite import TrainConfig, figures, load_data, load_recorded, load_study, train_steps
-from layermatch_lite.core import theory
 from layermatch_lite.figures.embedding import embed
 from layermatch_lite.labs.drawing import Look
 from layermatch_lite.labs.noise_lab import NoiseBench, NoiseState

@@ -26,6 +26,7 @@ from layermatch_lite.system import write_atomically
 
 SEEDS = range(100, 104)
 HERE = Path(__file__).parent
+KEPT = HERE / "results" / "recipes.json"
 CHOSEN = HERE.parent / "layermatch_lite" / "runs" / "recipes.json"
 NUM_VAL = {"mnist1d": 1000, "digits": 300}
 LABELS = (10, 20, 40, 100)
@@ -135,7 +136,7 @@ def own(kept: dict) -> dict[str, dict]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--out", type=Path, default=HERE / "results" / "recipes.json")
+    arguments.add_argument("--out", type=Path, default=KEPT)
     kept = Kept(arguments.parse_args().out, seeds=list(SEEDS))
     train(kept, "shared", shared_plan())
     train(kept, "own", own_plan(shared(kept)))

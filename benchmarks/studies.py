@@ -1,24 +1,21 @@
 """The studies, one command each. What each trains and compares is fixed below, before its first run.
 
-    python benchmarks/studies.py two_by_two     the strategies, alone and together, the gate and the plain alternatives
-    python benchmarks/studies.py partner        against FreeMatch, and together with it
-    python benchmarks/studies.py noise          wrong pseudo-labels on purpose: kinds and rates
+    python benchmarks/studies.py main           every method with its own recipe: who wins, what is lost, and where
+    python benchmarks/studies.py known_noise    networks trained under known noise: kinds, rates, and what the labels teach
+    python benchmarks/studies.py noise          wrong pseudo-labels on purpose, in FixMatch and LayerMatch
     python benchmarks/studies.py depth          where along the depth is the pseudo-label gradient best cut?
     python benchmarks/studies.py sensitivity    tau, mu, lambda_u and m
-    python benchmarks/studies.py low_threshold  FixMatch and LayerMatch at their own best tau: planned after the others
     python benchmarks/studies.py layers         the layer benefit during FixMatch, and under known errors at its end
     python benchmarks/studies.py centers        clusters and centres during training; labels from averaged centres
     python benchmarks/studies.py cifar10        the preset classroom_gpu with 40 and 250 labels: needs a GPU and CIFAR-10
 
-Each uses every core, and the same command continues a stopped one. The first six have the same seeds and take over each other's
-runs, so where two of them train the same row, it is one and the same evidence. Within a question p-values are corrected for the
-number of comparisons, between questions they are not. On two cores none of the first eight takes much more than forty minutes.
+Each uses every core, and the same command continues a stopped one. Within a question p-values are corrected for the number of
+comparisons, between questions they are not. On two cores main takes about an hour, the others up to forty minutes each.
 `--show` prints the recorded results, `--plan` what would be trained; `make results` writes docs/results.md.
 
-Recipes were chosen on validation samples (benchmarks/recipes.py, seeds 100 to 103). The seeds here are fresh: no run with them
-preceded the plans below, except that of low_threshold, which answers a question that FreeMatch's success raised. "first" is an
-earlier, smaller study (seeds 1000 to 1009), kept to show what became of its result. The full protocol, 2^20 steps, is a run of
-its own:
+Recipes were chosen on validation samples (benchmarks/recipes.py, seeds 100 to 103); no run with a study's seeds preceded its
+plan. main and known_noise were planned last. The studies before them (seeds 2000 to 2009 and 4000 to 4009) give every method
+one recipe, FixMatch's. The full protocol, 2^20 steps, is a run of its own:
 
     layermatch-lite train --preset paper --method layermatch --num-labels 40 --seed 0
 """
@@ -32,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from recipes import KEPT, matched_threshold
 
 from layermatch_lite import TrainConfig
 from layermatch_lite.core.seeding import generator
@@ -39,92 +37,91 @@ from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
 from layermatch_lite.data.views import Views
 from layermatch_lite.errors import InputError, check_choice
 from layermatch_lite.figures.clustering import cluster_quality, distance_to_center, drift
+from layermatch_lite.studies import known_noise as known
 from layermatch_lite.studies import stats
+from layermatch_lite.studies.demo import untrained
 from layermatch_lite.studies.files import RECORDED, load
 from layermatch_lite.studies.study import Study, carry_out
 from layermatch_lite.variants.known_errors import benefit_under_noise
 from layermatch_lite.variants.noise import KINDS
 
-RECIPES = json.loads((Path(__file__).parent / "results" / "recipes.json").read_text())  # made by benchmarks/recipes.py
-SEEDS, SEEDS_INSIDE = tuple(range(4000, 4010)), tuple(range(2000, 2010))
+SEEDS_MAIN, SEEDS, SEEDS_INSIDE = tuple(range(6000, 6020)), tuple(range(4000, 4010)), tuple(range(2000, 2010))
 EMBEDDED = {f"{d}, {n} labels": dict(dataset=d, num_labels=n) for d in ("mnist1d", "digits") for n in (10, 20, 40, 100)}
 SCARCE = ("mnist1d, 10 labels", "digits, 10 labels")
-PROBED = ("fixmatch", "layermatch", "freematch")  # rows of these methods measure the layer benefit
+METHODS = ("supervised", "fixmatch", "grad_relu", "avg_clustering", "layermatch", "freematch")
 
-
-def preset(setting: str, **changes) -> TrainConfig:
-    probe_every = 120 if changes["method"] in PROBED else None
-    return TrainConfig.preset("demo_cpu", **EMBEDDED[setting], log_every=20, probe_every=probe_every, **changes)
-
-
-def references(setting: str) -> dict[str, TrainConfig]:
-    """The rows every study has: the bounds, baseline and method, and, where labels are scarcest, the plain alternatives."""
-    rows = {
-        "every label": replace(preset(setting, method="supervised"), num_labels=None),
-        "supervised": preset(setting, method="supervised"),
-        "fixmatch": preset(setting, method="fixmatch"),
-        "layermatch": preset(setting, method="layermatch"),
-    }
-    return rows | (controls(setting) if setting in SCARCE else {})
-
-
-def controls(setting: str) -> dict[str, TrainConfig]:
-    """Is it only a stricter threshold, only less of the loss, only shorter centres?"""
-    weight = float(RECIPES["classifier_weight"][EMBEDDED[setting]["dataset"]]["chosen"].removeprefix("weight "))
-    threshold = RECIPES["matched_threshold"][setting]
-    return {
-        "fixmatch at layermatch's mask rate": preset(setting, method="fixmatch", threshold=threshold),
-        "smaller weight in the classifier": preset(setting, method="fixmatch", classifier_weight=weight),
-        "layermatch, rescaled centers": preset(setting, method="layermatch", rescale_centers=True),
-    }
+# The one recipe of the studies before main, and what gave FixMatch LayerMatch's mask rate there, on validation samples.
+ONE_RECIPE = {"mnist1d": dict(threshold=0.8, strong_labelled=1.0), "digits": dict(threshold=0.8, strong_labelled=0.5)}
+MATCHED_THRESHOLD = {"mnist1d, 10 labels": 0.872, "digits, 10 labels": 0.868}
+CLASSIFIER_WEIGHT = {"mnist1d, 10 labels": 0.3, "digits, 10 labels": 0.1}
 
 
 def everywhere(settings, row: str, other: str) -> list[tuple[str, str, str]]:
     return [(setting, row, other) for setting in settings]
 
 
-def two_by_two() -> Study:
+def main_study() -> Study:
+    def run(setting: str, method: str, **changes) -> TrainConfig:
+        settings = EMBEDDED[setting] | dict(method=method, log_every=120) | changes
+        config = TrainConfig.preset("demo_cpu", **settings)
+        return config.changed(readout_every=config.steps, probe_every=120 if method in ("fixmatch", "layermatch") else None)
+
     plan = {
-        s: references(s)
-        | {m: preset(s, method=m) for m in ("grad_relu", "avg_clustering")}
-        | {"gate": preset(s, method="fixmatch", grad_relu="gate")}
+        s: {"every label": run(s, "supervised", num_labels=None)} | {method: run(s, method) for method in METHODS}
         for s in EMBEDDED
     }
-    alternatives = (
-        "fixmatch at layermatch's mask rate",
-        "smaller weight in the classifier",
-        "layermatch, rescaled centers",
-    )
+    for s in SCARCE:
+        same = matched_threshold(json.loads(KEPT.read_text())["own"][s], f"tau {plan[s]['layermatch'].threshold}")
+        plan[s]["fixmatch at layermatch's mask rate"] = run(s, "fixmatch", threshold=same)
     families = {
+        "pseudo-labels at all": everywhere(EMBEDDED, "fixmatch", "supervised"),
         "LayerMatch against FixMatch": everywhere(EMBEDDED, "layermatch", "fixmatch"),
         "Grad-ReLU alone": everywhere(EMBEDDED, "grad_relu", "fixmatch"),
         "Avg-Clustering alone": everywhere(EMBEDDED, "avg_clustering", "fixmatch"),
         "Avg-Clustering on top of Grad-ReLU": everywhere(EMBEDDED, "layermatch", "grad_relu"),
-        "the gate": everywhere(EMBEDDED, "gate", "fixmatch"),
-        "pseudo-labels at all": everywhere(EMBEDDED, "fixmatch", "supervised"),
-        "plain alternatives": [(s, "layermatch", a) for s in SCARCE for a in alternatives],
-    }
-    return Study("two_by_two", "Does each strategy help, alone and together?", SEEDS, plan, families)
-
-
-def partner() -> Study:
-    combined = dict(method="freematch", grad_relu="block")
-    plan = {
-        s: references(s)
-        | {
-            "freematch": preset(s, method="freematch"),
-            "freematch + grad_relu": preset(s, **combined),
-            "freematch + layermatch": preset(s, avg_clustering=True, **combined),
-        }
-        for s in EMBEDDED
-    }
-    families = {
-        "LayerMatch against FreeMatch": everywhere(EMBEDDED, "layermatch", "freematch"),
+        "at LayerMatch's mask rate": everywhere(SCARCE, "layermatch", "fixmatch at layermatch's mask rate"),
         "FreeMatch against FixMatch": everywhere(EMBEDDED, "freematch", "fixmatch"),
-        "LayerMatch on top of FreeMatch": everywhere(EMBEDDED, "freematch + layermatch", "freematch"),
-        "Grad-ReLU on top of FreeMatch": everywhere(EMBEDDED, "freematch + grad_relu", "freematch"),
+        "LayerMatch against FreeMatch": everywhere(EMBEDDED, "layermatch", "freematch"),
     }
-    return Study("partner", "Which samples, or which layers, or both?", SEEDS, plan, families)
+    question = "Who wins, what is lost, and where, with a recipe of its own for every method?"
+    return Study("main", question, SEEDS_MAIN, plan, families, watch=untrained)
+
+
+def known_noise() -> Study:
+    plan = {f"{kind} {rate}": {t: known.noise_config(kind, rate, t) for t in known.TAUGHT} for kind in KINDS for rate in known.RATES}
+    families = {
+        "blocked from the classifier, or not": [(s, "features", "all") for s in plan if not s.endswith(" 0.0")],
+    }
+    question = "Labels known to be wrong: what do they spoil, and does it help to keep them out of the classifier?"
+    return Study("known_noise", question, known.SEEDS, plan, families)
+
+
+# --- with one recipe for every method --------------------------------------------------------------------------------
+
+
+def preset(setting: str, **changes) -> TrainConfig:
+    probe_every = 120 if changes["method"] in ("fixmatch", "layermatch") else None
+    one = ONE_RECIPE[EMBEDDED[setting]["dataset"]]
+    return TrainConfig.preset("demo_cpu", **EMBEDDED[setting], **one | dict(log_every=20, probe_every=probe_every) | changes)
+
+
+def references(setting: str) -> dict[str, TrainConfig]:
+    """The rows every such study has: the bounds, baseline and method, and, where labels are scarcest, the plain alternatives:
+    is it only a stricter threshold, only less of the loss, only shorter centres?"""
+    rows = {
+        "every label": replace(preset(setting, method="supervised"), num_labels=None),
+        "supervised": preset(setting, method="supervised"),
+        "fixmatch": preset(setting, method="fixmatch"),
+        "layermatch": preset(setting, method="layermatch"),
+    }
+    if setting not in SCARCE:
+        return rows
+    threshold, weight = MATCHED_THRESHOLD[setting], CLASSIFIER_WEIGHT[setting]
+    return rows | {
+        "fixmatch at layermatch's mask rate": preset(setting, method="fixmatch", threshold=threshold),
+        "smaller weight in the classifier": preset(setting, method="fixmatch", classifier_weight=weight),
+        "layermatch, rescaled centers": preset(setting, method="layermatch", rescale_centers=True),
+    }
 
 
 def noise() -> Study:
@@ -173,25 +170,6 @@ def sensitivity() -> Study:
     return Study("sensitivity", "Does the answer depend on tau, mu, lambda_u or m?", SEEDS, plan, families)
 
 
-def low_threshold() -> Study:
-    """Did FreeMatch only have the better threshold? tau chosen again on validation samples, for each of the two methods."""
-    plan = {}
-    for setting in SCARCE:
-        tau = {m: RECIPES[f"tau of {m}"][EMBEDDED[setting]["dataset"]]["chosen"] for m in ("fixmatch", "layermatch")}
-        chosen = {m: float(name.removeprefix("tau ")) for m, name in tau.items()}
-        plan[setting] = references(setting) | {
-            "freematch": preset(setting, method="freematch"),
-            **{f"{m}, own tau": preset(setting, method=m, threshold=t) for m, t in chosen.items()},
-        }
-    families = {
-        "FreeMatch against FixMatch at its own tau": everywhere(plan, "freematch", "fixmatch, own tau"),
-        "LayerMatch at its own tau against FreeMatch": everywhere(plan, "layermatch, own tau", "freematch"),
-        "LayerMatch against FixMatch, each at its own tau": everywhere(plan, "layermatch, own tau", "fixmatch, own tau"),
-        "FixMatch at its own tau against the recipe's": everywhere(plan, "fixmatch, own tau", "fixmatch"),
-    }
-    return Study("low_threshold", "Is it only a matter of tau?", SEEDS, plan, families)
-
-
 # --- inside the network ----------------------------------------------------------------------------------------------
 
 
@@ -216,7 +194,8 @@ def centers() -> Study:
 
 
 def inside(setting: str, **changes) -> TrainConfig:
-    return TrainConfig.preset("demo_cpu", **EMBEDDED[setting], log_every=60, **changes)
+    one = ONE_RECIPE[EMBEDDED[setting]["dataset"]]
+    return TrainConfig.preset("demo_cpu", **EMBEDDED[setting], **one, log_every=60, **changes)
 
 
 def watch_layers(run, data, memory) -> dict | None:
@@ -286,8 +265,8 @@ def cifar10(**changes) -> Study:
     return Study("cifar10", "CIFAR-10 with a classroom's budget", (3000, 3001, 3002), plan, families)
 
 
-STUDIES = {
-    f.__name__: f for f in (two_by_two, partner, noise, depth, sensitivity, low_threshold, layers, centers, cifar10)
+STUDIES = {"main": main_study} | {
+    f.__name__: f for f in (known_noise, noise, depth, sensitivity, layers, centers, cifar10)
 }
 
 

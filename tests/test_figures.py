@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from layermatch_lite import MLP, InputError, TrainConfig, figures, load_data, split
-from layermatch_lite.core import theory
 from layermatch_lite.figures import quantities, style
 from layermatch_lite.runs.compare import Outcome
 from layermatch_lite.runs.recording import load_recorded

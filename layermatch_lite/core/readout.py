@@ -37,7 +37,7 @@ def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, floa
     if len(y_test) < C:
         raise InputError(f"{len(y_test)} test samples are too few for k-means of {C} classes; give one per class at least.")
     with in_eval_mode(model):
-        every = [_features(model, Views(data), x) for x in (data.x_labelled, data.x_unlabelled, data.x_test)]
+        every = [features_of(model, Views(data), x) for x in (data.x_labelled, data.x_unlabelled, data.x_test)]
     scale = preprocessing.StandardScaler().fit(every[1][0])
     z, pool, test = (scale.transform(features) for features, _ in every)
     fresh = lambda z, y: linear_model.LogisticRegression(max_iter=1000).fit(z, y).score(test, y_test)
@@ -49,8 +49,8 @@ def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, floa
 
 
 @torch.no_grad()
-def _features(model: nn.Module, views: Views, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(N, D) float64 features and (N,) predicted classes."""
+def features_of(model: nn.Module, views: Views, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(N, D) float64 features and (N,) predicted classes of plain samples; the model must be in eval mode."""
     output, _, z = zip(*(last_layer(model, views.plain(part)) for part in x.split(1000)))
     z = torch.cat(z).double().cpu().numpy()
     if bad := int((~np.isfinite(z)).any(axis=1).sum()):

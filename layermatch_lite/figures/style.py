@@ -66,6 +66,7 @@ def dress(ax, title: str = "", x: str = "", y: str = "", grid: str | None = "bot
     ax.set_title(title, fontsize=14)
     ax.set_xlabel(x, fontsize=13)
     ax.set_ylabel(y, fontsize=13)
+    ax.tick_params(labelsize=12)
     if grid:
         ax.grid(axis=grid, alpha=0.3)
 

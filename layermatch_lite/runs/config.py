@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import InputError, check_choice
@@ -29,8 +32,8 @@ METHODS = {
     "freematch": Switches(True, "off", False, True),
 }
 
-# What a setting that is left out is for each kind of data. Those of MNIST-1D, digits and photographs were chosen on validation
-# samples (benchmarks/recipes.py, benchmarks/miniature.py); points in the plane and your own tensors borrow MNIST-1D's.
+# What a setting that is left out is for each kind of data; points in the plane and your own tensors borrow MNIST-1D's.
+# Chosen on validation samples (benchmarks/recipes.py, benchmarks/miniature.py).
 MNIST1D = dict(
     threshold=0.8, strong_labelled=1.0, lr=0.03, batch_size=32, mu=4, steps=600, threshold_momentum=0.99, fairness=0.01
 )
@@ -39,12 +42,15 @@ RECIPES = {
     "digits": MNIST1D | dict(strong_labelled=0.5, lr=0.1, threshold_momentum=0.9, fairness=0.001),
     "photographs": MNIST1D | dict(strong_labelled=0.5, steps=1000, fairness=0.001),
 }
+# Every method's own on top, tau above all: {data set: {number of labels: {method: settings}}}, by benchmarks/recipes.py.
+OWN = json.loads(Path(__file__).with_name("recipes.json").read_text())
 BY_RECIPE = "(default: the recipe's)"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The settings of one run. Those left out at None come from the recipe of the data set; `TrainConfig.preset` has more.
+    """The settings of one run. Those left out at None come from the recipe of the data set and, for the embedded ones, of the
+    method; `TrainConfig.preset` has more.
 
     Raises InputError for a value that is not allowed, and for settings that contradict each other.
     """
@@ -112,7 +118,7 @@ class TrainConfig:
         if not isinstance(self.variant, Variant):
             raise InputError(f"variant={self.variant!r} is not allowed; give a Variant(...), or leave it out.")
         check_fields(self)
-        recipe = RECIPES[self.recipe]
+        recipe = self.recipe_settings
         missing = {k: v for k, v in recipe.items() if k not in VARIANT and getattr(self, k) is None}
         for name, value in missing.items():
             object.__setattr__(self, name, value)
@@ -126,7 +132,7 @@ class TrainConfig:
         v, unlabelled = self.variant, METHODS[self.method].unlabelled
         if not unlabelled and self.batch_size < 2:
             raise InputError("batch_size=1 is too small for BatchNorm without unlabelled samples; give at least 2.")
-        acting = ("grad_relu", "avg_clustering", "freematch", "blocked", "noise", "classifier_weight")
+        acting = ("grad_relu", "avg_clustering", "freematch", "labels_from", "blocked", "noise", "classifier_weight")
         given = [name for name in acting if getattr(v, name) is not False and getattr(v, name) != getattr(Variant(), name)]
         if not unlabelled and given:
             raise InputError(
@@ -146,6 +152,8 @@ class TrainConfig:
         if not self.switches.avg_clustering and (v.labels_from == "centers" or v.rescale_centers):
             name = "labels_from='centers'" if v.labels_from == "centers" else "rescale_centers=True"
             raise InputError(f"{name} needs the averaged centres; set avg_clustering=True.")
+        if v.labels_from == "truth" and self.switches.freematch:
+            raise InputError("labels_from='truth' lets every sample count, and FreeMatch chooses them; leave one of them out.")
         if v.classifier_weight != 1 and self.switches.grad_relu != "off":
             raise InputError(
                 f"classifier_weight={v.classifier_weight:g} weighs what grad_relu={self.switches.grad_relu!r} takes over; "
@@ -158,6 +166,13 @@ class TrainConfig:
         if self.dataset in RECIPES:
             return self.dataset
         return "photographs" if self.dataset == "cifar10" or os.path.isdir(self.dataset) else "mnist1d"
+
+    @property
+    def recipe_settings(self) -> dict:
+        """What settings left out are: the recipe of the data, and the method's own for the next smaller number of labels."""
+        own = OWN.get(self.dataset, {"0": {}})
+        n = max((n for n in map(int, own) if n <= (self.num_labels or math.inf)), default=min(map(int, own)))
+        return RECIPES[self.recipe] | own[str(n)].get(self.method, {})
 
     @property
     def switches(self) -> Switches:

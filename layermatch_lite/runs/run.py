@@ -36,8 +36,8 @@ class Run:
     history holds one record per logged step: step, lr, loss_s, loss_u, mask_rate, pseudo_label_accuracy (of the labels
     over the threshold), confident_half_accuracy (of the more confident half of each batch's labels, whatever the
     threshold: for comparing methods at equal mask rate), pseudo_label_counts (per class, of those over the threshold),
-    accuracy (test, EMA model), val_accuracy, and layer_benefit and readout (EMA model) where they were measured. Losses and rates are means over
-    the steps since the record before; lr is the rate of the next step.
+    accuracy (test, EMA model), val_accuracy, and where they were measured layer_benefit and readout (EMA model). Losses
+    and rates are means over the steps since the record before; lr is the rate of the next step.
     """
 
     config: TrainConfig

@@ -17,9 +17,20 @@ PARTS = {
 
 
 def load_study(name: str) -> dict:
-    """A recorded study by its name, such as "two_by_two": what `load` returns."""
+    """A recorded study by its name, such as "main": what `load` returns. Raises InputError for one that is unfinished."""
     check_choice("study", name, sorted(path.stem for path in RECORDED.glob("*.json")))
-    return load(RECORDED / f"{name}.json")
+    return finished(load(RECORDED / f"{name}.json"))
+
+
+def finished(study: dict) -> dict:
+    """The same study; raises InputError where runs of its plan are missing."""
+    wanted = len(study["seeds"]) * sum(len(rows) for rows in study["plan"].values())
+    if len(study["runs"]) < wanted:
+        raise InputError(
+            f"the study {study['name']!r} is unfinished: {len(study['runs'])} of {wanted} runs; continue it "
+            f"(python benchmarks/studies.py {study['name']})."
+        )
+    return study
 
 
 def load(path: str | PathLike) -> dict:

@@ -23,6 +23,13 @@ NAMES = {
     "layermatch": "LayerMatch",
     "freematch": "FreeMatch",
 }
+# What `core.readout` measures, in words.
+READOUTS = {
+    "own": "own classifier",
+    "few": "fresh layer, few labels",
+    "kmeans": "k-means, no labels",
+    "probe": "fresh layer, all labels",
+}
 
 
 def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
@@ -81,22 +88,37 @@ def early_and_late(benefits: pd.DataFrame) -> pd.DataFrame:
     return t.groupby(keys, sort=False)[["benefit", "alignment", "interference"]].mean().reset_index()
 
 
-def benefit_table(outcomes: Sequence[Outcome], phase: str) -> pd.DataFrame:
-    """Layer benefit "early" or "late" in training, mean ± spread over seeds: one row per layer, one column per method.
+def layer_table(outcomes: Sequence[Outcome], phase: str, quantity: str = "alignment") -> pd.DataFrame:
+    """Alignment or benefit "early" or "late" in training, mean ± spread over seeds: one row per layer, one column per method.
 
     Raises InputError where no run measured it.
     """
     benefits = layer_benefits(outcomes)
     if benefits.empty:
-        raise InputError("No run has measured the layer benefit; set probe_every, the steps between two measurements.")
+        raise InputError("No run has measured the layers; set probe_every, the steps between two measurements.")
     t = early_and_late(benefits)
     t = t[t["phase"] == phase]
     table = pd.DataFrame(
         "–", pd.Index(dict.fromkeys(benefits["layer"]), name=phase), [NAMES[m] for m in by_method(outcomes)]
     )
-    for (layer, method), values in t.groupby(["layer", "method"])["benefit"]:
+    for (layer, method), values in t.groupby(["layer", "method"])[quantity]:
         table.loc[layer, NAMES[method]] = f"{values.mean():+.2f} ± {spread(list(values)):.2f}"
     return table  # "–" where no pseudo-label passed the threshold
+
+
+def readouts(outcomes: Sequence[Outcome]) -> dict[str, list[dict]]:
+    """{"untrained" or method: one readout per seed, at the end of training}, without those that measured none."""
+    rows = {"untrained": [r for o in outcomes for seen in o.seen for r in seen.get("untrained", ())]}
+    for method, group in by_method(outcomes).items():
+        rows[NAMES[method]] = [o.history[-1]["readout"] for o in group if "readout" in o.history[-1]]
+    return {name: found for name, found in rows.items() if found}
+
+
+def readout_table(rows: dict[str, list[dict]]) -> pd.DataFrame:
+    """What the features know and what the classifier says: mean ± spread over seeds for each of `readouts`."""
+    cell = lambda values: f"{statistics.fmean(values):.3f} ± {spread(values):.3f}"
+    found = {name: {READOUTS[k]: cell([r[k] for r in seeds]) for k in READOUTS} for name, seeds in rows.items()}
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis("")
 
 
 def paired_differences(outcomes: Sequence[Outcome], method: str, baseline: str) -> list[float]:
@@ -152,15 +174,9 @@ def late(t: pd.DataFrame, layer: str, quantity: str = "benefit") -> list[float]:
 def what_seeds_say(outcomes: Sequence[Outcome]) -> str:
     """The paired difference LayerMatch - FixMatch, and what so few seeds can and cannot tell."""
     diffs = paired_differences(outcomes, "layermatch", "fixmatch")
-    mean = sum(diffs) / len(diffs)
-    text = f"LayerMatch - FixMatch, seed by seed: {', '.join(f'{d:+.3f}' for d in diffs)}; mean {mean:+.3f}."
-    if len(diffs) == 1:
-        return text + " One seed tells nothing about the next one."
+    text = f"LayerMatch - FixMatch, seed by seed: {', '.join(f'{d:+.3f}' for d in diffs)}; mean {sum(diffs) / len(diffs):+.3f}."
     if len(diffs) < 10:
-        text += (
-            f" {len(diffs)} seeds show how large the luck is (these differences spread by {spread(diffs):.3f}); they cannot rank "
-            "two methods that differ by less. The recorded studies use ten."
-        )
+        text += f" {len(diffs)} seed{'s' * (len(diffs) > 1)} cannot rank two methods; the recorded study has twenty."
     return text
 
 
@@ -169,16 +185,16 @@ def as_text(outcomes: Sequence[Outcome]) -> str:
     config = outcomes[0].config
     return "\n".join(
         [
-            f"\n{config.dataset}, {config.labels} labels, {config.steps} steps. Accuracy on the test set;",
+            f"\n{config.dataset}, {config.labels} labels, {config.steps} steps: accuracy on the test set, and the",
             "pseudo-labels over the threshold in the last quarter of training.\n",
             accuracy_table(outcomes).to_string(),
             "\n" + textwrap.fill(what_seeds_say(outcomes), 79),
-            "\nLayer benefit: 1 as good as true labels, 0 no use, below 0 harm (mean ± spread",
-            "over seeds), in the first and the last quarter of training. Measured for plain",
-            "pseudo-labels, whatever the method lets through.\n",
-            benefit_table(outcomes, "early").to_string(),
-            "",
-            benefit_table(outcomes, "late").to_string(),
+            "\nWhat the features know, and what the classifier says: test accuracy of the",
+            "network's own classifier, and of others that read the same features.\n",
+            readout_table(readouts(outcomes)).to_string(),
+            "\nWhat pseudo-labels do to each layer, late in training: cosine between their",
+            "gradient and that of all true labels (1: the same direction, 0: no use).\n",
+            layer_table(outcomes, "late").to_string(),
             "",
         ]
     )

@@ -150,10 +150,12 @@ def summary(outcome: Outcome) -> dict:
     """What a study keeps of a run: final and median accuracy (EMA model, test), means over the last quarter, watched tables."""
     kept = {
         "accuracy": outcome.accuracy,
-        "median_of_last_20": outcome.median_accuracy,
+        "median_of_last_20": outcome.median_accuracy if len(outcome.history) >= 20 else None,
         **{key: outcome.late(key) for key in LATE},
         "seconds": outcome.seconds,
     }
+    if readout := outcome.history[-1].get("readout"):
+        kept["readout"] = readout
     benefits = layer_benefits([outcome])
     if len(benefits):
         late = early_and_late(benefits).query("phase == 'late'")

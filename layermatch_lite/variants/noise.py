@@ -151,6 +151,22 @@ def corrupt(labels: Tensor, rows: Tensor, u: Tensor) -> Tensor:
     return order.gather(1, (u.unsqueeze(1).to(ahead.dtype) >= ahead).sum(dim=1, keepdim=True)).squeeze(1)
 
 
+class TrueLabels(Wrapper):
+    """A method whose pseudo-labels are the true labels of the pool, each of them certain."""
+
+    def __init__(self, method: Wrapper | FixMatch, y: Tensor, classes: Sequence[str]):
+        """y: (pool,) int64. Raises InputError where a class has no sample, for noise would still name it."""
+        super().__init__(method)
+        for c, name in enumerate(classes):
+            if not bool((y == c).any()):
+                raise InputError(f"the pool has no sample of class {name!r}, and noise would name it; leave the class out.")
+        self.y = y
+
+    def pseudo_label(self, z_weak: Tensor, i: Tensor) -> PseudoLabels:
+        certain = torch.ones_like(i)
+        return PseudoLabels(self.y[i], certain.bool(), certain.float())
+
+
 class Corrupted(Wrapper):
     """A method whose pseudo-labels are corrupted in a known way.
 

@@ -33,14 +33,16 @@ class Variant:
         None, "w_f: weight of FreeMatch's fairness term within the unlabelled loss, before lambda_u (default: the recipe's)", 0
     )
     labels_from: str = setting(
-        "classifier", "pseudo-labels from the classifier, or from the averaged centers (to see why not)", choices=LABELS_FROM
+        "classifier",
+        "pseudo-labels from the classifier, from the averaged centers (to see why not), or the truth, for noise to corrupt",
+        choices=(*LABELS_FROM, "truth"),
     )
     classifier_weight: float = setting(
         1.0, "weight of the pseudo-label gradient in the classifier, where Grad-ReLU is off: 0 is block", 0
     )
     rescale_centers: bool = setting(False, "give each averaged centre the length of the current one")
     blocked: str | None = setting(
-        None, "further layers kept from pseudo-label gradients, such as 'fc' or 'conv 3, fc'"
+        None, "further layers kept from pseudo-label gradients, such as 'fc', 'conv 3, fc', or 'features' for all but the last"
     )
     noise: str | None = setting(
         None, "corrupt pseudo-labels: uniform, pair, confusion, low_confidence, or a matrix such as '0.9 0.1; 0.2 0.8'"

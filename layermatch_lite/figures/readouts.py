@@ -1,0 +1,101 @@
+"""What features know and what the classifier says: readouts of methods, and of networks trained under known noise."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..studies import stats
+from ..studies.known_noise import RATES, Maps
+from ..studies.report import READOUTS
+from ..studies.stats import interval
+from .style import class_styles, dress, legend_beside, panels
+
+# Dark to light, from what the network says to what could be read from its features.
+STYLE = {
+    "own": ("#D55E00", "o", "-"),
+    "few": ("#E69F00", "^", "-."),
+    "kmeans": ("#56B4E9", "v", ":"),
+    "probe": ("#0072B2", "D", "--"),
+}
+TAUGHT = {"all": ("every layer", "#D55E00", "o", "-"), "features": ("the features alone (Grad-ReLU)", "#0072B2", "D", "--"),
+          "classifier": ("the classifier alone", "#555555", "s", ":")}  # fmt: skip
+
+
+def readout_figure(rows: dict[str, list[dict]], title: str = "") -> tuple[Figure, str]:
+    """Readouts side by side, {name: one per seed}, from `report.readouts` or a study."""
+    figure, (ax,) = panels(1, 9, 4.6, title=title)
+    return figure, draw_readouts(ax, rows)
+
+
+def draw_readouts(ax, rows: dict[str, list[dict]]) -> str:
+    """Own classifier, k-means and fresh layer of each row, mean over seeds, every seed a small point."""
+    parts, shown = [], ("own", "kmeans", "probe")
+    for i, (name, seeds) in enumerate(rows.items()):
+        mean = {k: statistics.fmean(r[k] for r in seeds) for k in shown}
+        ax.plot([i, i], [mean["own"], mean["probe"]], color="0.75", linewidth=5, zorder=1)
+        for k in shown:
+            color, marker, _ = STYLE[k]
+            ax.scatter(i, mean[k], s=90, color=color, marker=marker, zorder=3, label=READOUTS[k] if i == 0 else None)
+            ax.scatter([i] * len(seeds), [r[k] for r in seeds], s=14, color=color, marker=marker, alpha=0.5, zorder=2)
+        parts.append(f"{name}: {', '.join(f'{READOUTS[k]} {mean[k]:.3f}' for k in shown)}")
+    dress(ax, "What do features know?", grid="y")
+    ax.set_xticks(range(len(rows)), [name.replace("-", "-\n") for name in rows])
+    ax.set_xlim(-0.5, len(rows) - 0.5)
+    ax.legend(fontsize=12, loc="lower right")
+    return f"Readouts, mean over seeds. {'; '.join(parts)}."
+
+
+def noise_figure(study: dict, kinds: Sequence[str], taught: str = "all", title: str = "") -> tuple[Figure, str]:
+    """The four readouts over the rate of wrong labels, one panel for each kind of noise: mean and 95 % interval."""
+    lines = {READOUTS[k]: (STYLE[k], lambda s, k=k: stats.values(study, s, taught, f"readout/{k}")) for k in READOUTS}
+    return _over_rates(study, kinds, lines, title)
+
+
+def taught_figure(study: dict, kinds: Sequence[str], title: str = "") -> tuple[Figure, str]:
+    """Accuracy of the network's own classifier, by what the wrong labels teach: mean and 95 % interval."""
+    lines = {
+        name: (style, lambda s, t=t: stats.values(study, s, t, "readout/own")) for t, (name, *style) in TAUGHT.items()
+    }
+    return _over_rates(study, kinds, lines, title)
+
+
+def _over_rates(study: dict, kinds: Sequence[str], lines: dict, title: str) -> tuple[Figure, str]:
+    figure, axes = panels(len(kinds), 4.2, 4.6, beside=2.6, title=title, sharey=True)
+    parts = []
+    for ax, kind in zip(axes, kinds):
+        ends = []
+        for name, ((color, marker, line), values) in lines.items():
+            found = [list(values(f"{kind} {rate}").values()) for rate in RATES]
+            means, bounds = [statistics.fmean(v) for v in found], np.transpose([interval(v) for v in found])
+            ax.plot(RATES, means, color=color, marker=marker, linestyle=line, linewidth=2.4, markersize=8, label=name)
+            ax.fill_between(RATES, *bounds, color=color, alpha=0.12, linewidth=0)
+            ends.append(f"{name} {means[0]:.2f} to {means[-1]:.2f}")
+        dress(ax, f"{kind.replace('_', ' ')} errors", "share of wrong labels", grid="y")
+        ax.set_ylim(0, 1.02)
+        parts.append(f"{kind}: {', '.join(ends)}")
+    axes[0].set_ylabel("test accuracy", fontsize=13)
+    legend_beside(figure, axes)
+    text = f"from {RATES[0]:.0%} to {RATES[-1]:.0%} wrong labels, mean of {len(study['seeds'])} seeds"
+    return figure, f"Test accuracy {text}. {'; '.join(parts)}."
+
+
+def noise_maps_figure(maps: Maps, networks: Sequence[tuple], title: str = "") -> tuple[Figure, str]:
+    """Test digits in the plane of the features, one panel per network (kind, rate, taught); ringed: the classifier is wrong."""
+    figure, axes = panels(len(networks), 5.4, 5.4, title=title)
+    low, high = maps.points.min(axis=(0, 1)), maps.points.max(axis=(0, 1))
+    parts = []
+    for ax, (kind, rate, *taught) in zip(axes, networks):
+        points, predicted = maps.of(kind, rate, *taught)
+        wrong = predicted != maps.y_true
+        for c, (color, _) in enumerate(class_styles(10)):
+            ax.scatter(*points[maps.y_true == c].T, s=60, color=color, marker=f"${c}$", linewidth=0.3, zorder=2)
+        ax.scatter(*points[wrong].T, s=110, facecolor="none", edgecolor="black", linewidth=0.9, zorder=3)
+        name = f"{rate:.0%} wrong labels, {kind.replace('_', ' ')}" if rate else "true labels"
+        dress(ax, f"{name}\nclassifier wrong on {wrong.mean():.0%}", grid=None)
+        ax.set(xlim=(low[0] - 1, high[0] + 1), ylim=(low[1] - 1, high[1] + 1), xticks=[], yticks=[])
+        parts.append(f"{name}: the classifier is wrong on {wrong.mean():.0%}")
+    return figure, f"Features of {len(maps.y_true)} test digits, drawn as their true class. {'; '.join(parts)}."

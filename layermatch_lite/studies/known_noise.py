@@ -1,0 +1,105 @@
+"""Networks trained under known noise: the true labels of the pool, corrupted in a known way, serve as pseudo-labels.
+
+What they teach is every layer, the features alone (Grad-ReLU), or the classifier alone. `train_under_noise` trains one such
+network; the grid of them all is the study "known_noise" (benchmarks/studies.py), and `load_maps` has the features of one seed.
+Our formulation.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import NamedTuple
+
+import numpy as np
+
+from ..core.readout import features_of
+from ..data.sets import SSLData
+from ..data.views import Views
+from ..errors import InputError, check_choice
+from ..models import in_eval_mode
+from ..runs.config import TrainConfig
+from ..runs.train import data_of, train
+from ..system import read_npz
+from ..variants.noise import KINDS
+from .files import RECORDED
+
+RATES = (0.0, 0.2, 0.4, 0.6, 0.8)
+TAUGHT = {"all": {}, "features": dict(grad_relu="block"), "classifier": dict(blocked="features")}
+SEEDS = tuple(range(7000, 7010))
+MAPS = RECORDED / "known_noise_maps.npz"
+
+
+class NoisyNetwork(NamedTuple):
+    """A network trained under known noise, seen on the test samples."""
+
+    readout: dict[str, float]  # own, probe, few, kmeans, as in `core.readout`
+    features: np.ndarray  # (N, D) float64, of the EMA model in eval mode
+    predicted: np.ndarray  # (N,) int64, by its own classifier
+    y_true: np.ndarray  # (N,) int64
+
+
+def noise_config(kind: str, rate: float, taught: str = "all", **settings) -> TrainConfig:
+    """The config of a network under known noise: by default digits, one label per class, 300 steps.
+
+    kind, rate: of `variants.noise`. taught: "all" layers, the "features" or the "classifier". settings: of TrainConfig.
+    """
+    check_choice("kind", kind, KINDS)
+    check_choice("taught", taught, TAUGHT)
+    noise = dict(noise=kind, noise_rate=rate) if rate else {}
+    settings = dict(dataset="digits", num_labels=10, steps=300, threshold=0.0, device="cpu") | settings
+    known = dict(method="fixmatch", labels_from="truth", readout_every=settings["steps"], log_every=settings["steps"])
+    return TrainConfig.from_dict(known | settings | noise | TAUGHT[taught])
+
+
+def train_under_noise(
+    kind: str, rate: float, taught: str = "all", *, data: SSLData | None = None, progress: bool = False, **settings
+) -> NoisyNetwork:
+    """Train one network under known noise, and say what its features know and what its classifier says.
+
+    Arguments as for `noise_config`; data: your own split. About three seconds on one core for the default.
+
+    Raises InputError for an unknown kind, a rate outside [0, 1], and a class without a sample in the pool.
+    """
+    config = noise_config(kind, rate, taught, **settings)
+    data = data or data_of(config)
+    run = train(config, data, progress=progress)
+    with in_eval_mode(run.ema.module):
+        features, predicted = features_of(run.ema.module, Views(data), data.x_test)
+    return NoisyNetwork(run.history[-1]["readout"], features, predicted, data.y_test.cpu().numpy())
+
+
+class Maps(NamedTuple):
+    """Features of the test digits in the plane, one map per network of seed SEEDS[0], all in one frame; N digits."""
+
+    networks: list[tuple[str, float, str]]  # M times kind, rate, taught
+    points: np.ndarray  # (M, N, 2) float32
+    predicted: np.ndarray  # (M, N) int8
+    y_true: np.ndarray  # (N,) int8
+
+    def of(self, kind: str, rate: float, taught: str = "all") -> tuple[np.ndarray, np.ndarray]:
+        """(N, 2) points and (N,) predicted classes of one network."""
+        wanted = (kind if rate else KINDS[0], float(rate), taught)
+        if wanted not in self.networks:
+            have = f"kinds {', '.join(KINDS)}, rates {', '.join(map(str, RATES))}, taught {', '.join(TAUGHT)}"
+            raise InputError(f"there is no map of {kind} {rate}, {taught}; choose from {have}.")
+        m = self.networks.index(wanted)
+        return self.points[m], self.predicted[m]
+
+
+def grid() -> list[tuple[str, float, str]]:
+    """Kind, rate and what is taught of every network; rate 0 once, for then every kind is the same."""
+    return [(k, r, t) for t in TAUGHT for k in KINDS for r in RATES if r or k == KINDS[0]]
+
+
+def load_maps(path: str | PathLike = MAPS) -> Maps:
+    """The maps that come with the package. Raises InputError where the file is missing, damaged or unfinished."""
+    try:
+        arrays = read_npz(path)
+        networks = [(k, float(r), t) for k, r, t in (str(name).split() for name in arrays["networks"])]
+        maps = Maps(networks, arrays["points"].astype(np.float32), arrays["predicted"], arrays["y_true"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as maps ({error}); take it from the package again.") from error
+    M, N = len(networks), len(maps.y_true)
+    if networks != grid() or maps.points.shape != (M, N, 2) or maps.predicted.shape != (M, N):
+        raise InputError(f"{path} is unfinished: {M} maps of {len(grid())}; draw them again (make recordings).")
+    return maps
