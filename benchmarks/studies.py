@@ -88,7 +88,8 @@ def main_study() -> Study:
 
 
 def known_noise() -> Study:
-    plan = {f"{kind} {rate}": {t: known.noise_config(kind, rate, t) for t in known.TAUGHT} for kind in KINDS for rate in known.RATES}
+    networks = lambda kind, rate: {taught: known.noise_config(kind, rate, taught) for taught in known.TAUGHT}
+    plan = {f"{kind} {rate}": networks(kind, rate) for kind in KINDS for rate in known.RATES}
     families = {
         "blocked from the classifier, or not": [(s, "features", "all") for s in plan if not s.endswith(" 0.0")],
     }

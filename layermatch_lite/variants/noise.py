@@ -7,6 +7,8 @@ with them meet the same noise. Rates hold in expectation exactly; nothing is cli
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
