@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ..runs.compare import Outcome
 from ..studies.report import NAMES, by_method, early_and_late, layer_benefits, readouts
 from .readouts import draw_readouts
-from .style import STYLE, dress
+from .style import STYLE, WIDEST, dress
 
 
 def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
@@ -21,10 +21,12 @@ def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
         drawn.append(lambda ax: draw_readouts(ax, rows))
     if len(benefits):
         drawn.append(lambda ax: _draw_alignment(ax, benefits))
-    figure = Figure(figsize=(3.66 * len(drawn), 4.6), layout="constrained")
+    widths = (1, 1.3, 1.1)[: len(drawn)]
+    figure = Figure(figsize=(WIDEST * sum(widths) / 3.4, 4.8), layout="constrained")
     config, seeds = outcomes[0].config, len({o.config.seed for o in outcomes})
     figure.suptitle(f"{config.dataset}, {config.labels} labels, {seeds} seeds", fontsize=15)
-    return figure, " ".join(draw(ax) for draw, ax in zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0]))
+    axes = figure.subplots(1, len(drawn), squeeze=False, width_ratios=widths)
+    return figure, " ".join(draw(ax) for draw, ax in zip(drawn, axes[0]))
 
 
 def _draw_accuracy(ax, outcomes: Sequence[Outcome]) -> str:
@@ -49,11 +51,14 @@ def _draw_alignment(ax, benefits) -> str:
     for method, t in late.groupby("method", sort=False):
         color, marker, line = STYLE[method]
         mean = t.groupby("layer")["alignment"].mean().reindex(layers)  # without those where nothing could be measured
-        ax.plot(range(len(layers)), mean, color=color, marker=marker, linestyle=line, markersize=9, linewidth=2.5)
+        look = dict(color=color, marker=marker, linestyle=line, markersize=9, linewidth=2.5, label=NAMES[method])
+        ax.plot(range(len(layers)), mean, **look)
         ax.scatter([layers.index(layer) for layer in t["layer"]], t["alignment"], s=18, color=color, marker=marker, alpha=0.5)
         parts.append(f"{NAMES[method]} {mean.iloc[0]:+.2f} in {layers[0]} and {mean.iloc[-1]:+.2f} in {layers[-1]}")
     ax.axhline(0, color="black", linewidth=1.4)
     dress(ax, "Where do pseudo-labels err?", y="alignment with the true gradient", grid="y")
     ax.set_xticks(range(len(layers)), [layer.replace(" ", "\n") for layer in layers])
     ax.set_xlim(-0.4, len(layers) - 0.6)
+    if parts:
+        ax.legend(fontsize=12)
     return f"Alignment late in training: {'; '.join(parts) or 'nothing passed the threshold'}."

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..errors import InputError
 from ..runs.recording import Recording
-from .style import class_styles, dress, panels
+from .style import WIDEST, class_styles, dress, label_left, panels
 
 
 def maps_figure(
@@ -25,7 +25,7 @@ def maps_figure(
             f"{len(snapshots)} snapshots need as many maps each, got {[len(points) for points in maps.values()]}."
         )
     shape = (len(maps), len(snapshots)) if len(snapshots) > 1 else (1, len(maps))
-    figure = Figure(figsize=(4.3 * shape[1], 4.1 * shape[0] + 0.6), layout="constrained")
+    figure = Figure(figsize=(min(WIDEST, 4.3 * shape[1]), 3.7 * shape[0] + 0.6), layout="constrained")
     axes = figure.subplots(*shape, squeeze=False).reshape(len(maps), len(snapshots))
     parts = []
     for row, (name, points) in zip(axes, maps.items()):
@@ -68,12 +68,12 @@ def confusion_figure(recording: Recording, snapshots: Sequence[int], title: str 
         counts = confusion_counts(recording.y_true[over], recording.labels[s][over], C)
         seaborn.heatmap(
             counts, ax=ax, annot=counts, fmt="d", cmap="Blues", cbar=False, square=True, mask=counts == 0,
-            xticklabels=classes, yticklabels=classes, linewidths=0.5, linecolor="0.9", annot_kws={"fontsize": 10},
+            xticklabels=classes, yticklabels=classes, linewidths=0.5, linecolor="0.9", annot_kws={"fontsize": 12},
         )  # fmt: skip
         dress(ax, f"step {step}", "pseudo-label", grid=None)
         wrong = counts * (1 - np.eye(C, dtype=int))
         y, q = np.unravel_index(wrong.argmax(), wrong.shape)
         most = f", most often {classes[y]} taken for {classes[q]} ({wrong[y, q]})" if wrong.any() else ""
         parts.append(f"step {step}: {counts.sum()} labels over the threshold, {wrong.sum()} wrong{most}")
-    axes[0].set_ylabel("true class", fontsize=13)
+    label_left(axes, "true class")
     return figure, f"True class against pseudo-label. {'; '.join(parts)}."

@@ -13,7 +13,7 @@ from ..core.theory import split_classifier_gradient, split_feature_gradient
 from ..data.sets import SSLData
 from ..data.views import Views
 from ..errors import InputError
-from .style import class_styles, dress, legend_beside, panels
+from .style import class_styles, dress, label_left, legend_beside, panels
 
 
 def toy(each: int = 8, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,7 +58,7 @@ def gradient_arrows(z, y, labels, W, mask=None) -> tuple[Figure, str]:
             ax.quiver(*starts[far].T, *move[far].T, **to_scale, color=color, zorder=4, label=label)
         dress(ax, title, "feature 1")
         ax.set_aspect("equal")
-    axes[0].set_ylabel("feature 2", fontsize=13)
+    label_left(axes, "feature 2")
     legend_beside(figure, axes[1:])
     touched = [int((np.linalg.norm(noise, axis=1) > 1e-6).sum()) for _, noise in moves]
     return figure, (
@@ -104,7 +104,7 @@ def decision_figure(
         dress(ax, title, "x", grid=None)
         rate = wrong.sum() / max(1, mask.sum())
         parts.append(f"{title}: {mask.mean():.0%} over the threshold, {rate:.0%} of these wrong")
-    axes[0].set_ylabel("y", fontsize=13)
+    label_left(axes, "y")
     legend_beside(figure, axes)
     return figure, f"Decision regions on {data.name} with {data.num_labels} labels. {'; '.join(parts)}."
 

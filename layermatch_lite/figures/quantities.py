@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..errors import InputError, check_choice
 from ..studies.stats import interval
-from .style import dress, layer_styles, legend_beside, mark_benefit, panels, row_styles, sentence
+from .style import dress, label_left, layer_styles, legend_beside, mark_benefit, panels, row_styles, sentence
 
 QUANTITIES = {
     "benefit": "layer benefit (1: as good as the truth)",
@@ -94,13 +94,12 @@ def benefit_over(
                 ends[layer] = _line(ax, rows, x, quantity, layer, style)
         mark_benefit(ax) if quantity == "benefit" else ax.axhline(0, color="black", linewidth=1.4)
         dress(ax, name, "training step" if x == "step" else "share of wrong labels over τ", grid="y")
-        ax.tick_params(labelsize=12)
         if ends:
             best, worst = max(ends, key=ends.get), min(ends, key=ends.get)
             parts.append(f"{name}: highest {ends[best]:+.2f} in {best}, lowest {ends[worst]:+.2f} in {worst}")
         else:
             parts.append(f"{name}: nothing passed the threshold")
-    axes[0].set_ylabel(label, fontsize=13)
+    label_left(axes, label)
     legend_beside(figure, axes)
     last = max(t[x].max() for t in tables.values())
     where = f"at step {last}" if x == "step" else f"with {last:.0%} of the labels wrong"
@@ -118,7 +117,7 @@ def two_by_two(t: pd.DataFrame, title: str = "") -> tuple[Figure, str]:
             "no measurement in this table had a sample over the threshold; give one that has, or lower tau."
         )
     names = list(dict.fromkeys(t["layer"]))
-    figure, (ax,) = panels(1, 2.1 * len(names) + 4.5, 4.9)
+    figure, (ax,) = panels(1, 11, 4.9)
     parts = []
     for k, (quantity, (label, color, hatch)) in enumerate(FOUR.items()):
         m = mean_and_interval(t, "layer", quantity).set_index("layer").loc[names]
@@ -129,7 +128,7 @@ def two_by_two(t: pd.DataFrame, title: str = "") -> tuple[Figure, str]:
     ax.axhline(0, color="black", linewidth=1.4)
     dress(ax, title, y="cosine with the gradient of all true labels", grid="y")
     ax.set_xticks(range(len(names)), names, fontsize=13)
-    ax.legend(fontsize=11, loc="center left", bbox_to_anchor=(1.01, 0.5), title="labels, samples")
+    ax.legend(fontsize=12, loc="center left", bbox_to_anchor=(1.01, 0.5), title="labels, samples")
     seeds = t["seed"].nunique()
     return figure, f"Cosine with the gradient of all true labels, mean of {seeds} seeds: {'; '.join(parts)}."
 
@@ -145,7 +144,6 @@ def over_training(
         shown = {name: t for name, t in tables.items() if quantity in t and t[quantity].notna().any()}
         ends = [f"{name} {_line(ax, t, 'step', quantity, name, styles[name]):.3g}" for name, t in shown.items()]
         dress(ax, QUANTITIES[quantity], "training step")
-        ax.tick_params(labelsize=12)
         if log:
             ax.set_yscale("log")
         parts.append(f"{QUANTITIES[quantity]}: {', '.join(ends)}")

@@ -12,17 +12,21 @@ from ..studies import stats
 from ..studies.known_noise import RATES, Maps
 from ..studies.report import READOUTS
 from ..studies.stats import interval
-from .style import class_styles, dress, legend_beside, panels
+from .style import STYLE as METHODS
+from .style import class_styles, dress, label_left, legend_beside, panels
 
-# Dark to light, from what the network says to what could be read from its features.
+# Black: what the classifier says. Indigo: what the features hold, darker the more labels read it.
 STYLE = {
-    "own": ("#D55E00", "o", "-"),
-    "few": ("#E69F00", "^", "-."),
-    "kmeans": ("#56B4E9", "v", ":"),
-    "probe": ("#0072B2", "D", "--"),
+    "own": ("black", "o", "-"),
+    "few": ("#A69BD8", "<", "-."),
+    "kmeans": ("#7766CC", ">", ":"),
+    "probe": ("#332288", "*", "--"),
 }
-TAUGHT = {"all": ("every layer", "#D55E00", "o", "-"), "features": ("the features alone (Grad-ReLU)", "#0072B2", "D", "--"),
-          "classifier": ("the classifier alone", "#555555", "s", ":")}  # fmt: skip
+TAUGHT = {
+    "all": ("every layer", *METHODS["fixmatch"]),
+    "features": ("features alone\n(Grad-ReLU)", *METHODS["grad_relu"]),
+    "classifier": ("classifier alone", "#8B4513", "X", ":"),
+}
 
 
 def readout_figure(rows: dict[str, list[dict]], title: str = "") -> tuple[Figure, str]:
@@ -39,11 +43,13 @@ def draw_readouts(ax, rows: dict[str, list[dict]]) -> str:
         ax.plot([i, i], [mean["own"], mean["probe"]], color="0.75", linewidth=5, zorder=1)
         for k in shown:
             color, marker, _ = STYLE[k]
-            ax.scatter(i, mean[k], s=90, color=color, marker=marker, zorder=3, label=READOUTS[k] if i == 0 else None)
+            size = 170 if marker == "*" else 90
+            ax.scatter(i, mean[k], s=size, color=color, marker=marker, zorder=3, label=READOUTS[k] if i == 0 else None)
             ax.scatter([i] * len(seeds), [r[k] for r in seeds], s=14, color=color, marker=marker, alpha=0.5, zorder=2)
         parts.append(f"{name}: {', '.join(f'{READOUTS[k]} {mean[k]:.3f}' for k in shown)}")
     dress(ax, "What do features know?", grid="y")
-    ax.set_xticks(range(len(rows)), [name.replace("-", "-\n") for name in rows])
+    ax.set_xticks(range(len(rows)), ["\n" * (i % 2) + name for i, name in enumerate(rows)])  # in two lines: long names
+    ax.set_ylim(bottom=0)
     ax.set_xlim(-0.5, len(rows) - 0.5)
     ax.legend(fontsize=12, loc="lower right")
     return f"Readouts, mean over seeds. {'; '.join(parts)}."
@@ -77,7 +83,7 @@ def _over_rates(study: dict, kinds: Sequence[str], lines: dict, title: str) -> t
         dress(ax, f"{kind.replace('_', ' ')} errors", "share of wrong labels", grid="y")
         ax.set_ylim(0, 1.02)
         parts.append(f"{kind}: {', '.join(ends)}")
-    axes[0].set_ylabel("test accuracy", fontsize=13)
+    label_left(axes, "test accuracy")
     legend_beside(figure, axes)
     text = f"from {RATES[0]:.0%} to {RATES[-1]:.0%} wrong labels, mean of {len(study['seeds'])} seeds"
     return figure, f"Test accuracy {text}. {'; '.join(parts)}."

@@ -19,7 +19,7 @@ def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
     x = torch.stack([data.x_labelled[data.y_labelled == c][0] for c in shown])
     draw = (views.plain, *[lambda x: views.weak(x, g)] * 2, *[lambda x: views.strong(x, g)] * 2)
     columns = {title: view(x) for title, view in zip(COLORS, draw)}
-    figure = Figure(figsize=(12, 1.25 * len(shown) + 0.6), layout="constrained")
+    figure = Figure(figsize=(11, 1.2 * len(shown) + 0.6), layout="constrained")
     axes = figure.subplots(len(shown), len(columns), sharex=data.kind != "points", sharey=True, squeeze=False)
     for column, (title, batch) in zip(axes.T, columns.items()):
         column[0].set_title(title, fontsize=13)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..studies import stats
 from ..studies.stats import family, interval
 from .quantities import QUANTITIES
-from .style import dress, panels, row_name, row_styles, sentence
+from .style import dress, label_left, panels, row_name, row_styles, sentence
 
 
 def study_figure(
@@ -48,13 +48,13 @@ def study_figure(
         if key == "accuracy" and (every := stats.values(study, first, "every label")):
             top = statistics.fmean(every.values())
             ax.axhline(top, color="black", linestyle=":", linewidth=1.5)
-            ax.annotate(f"every label: {top:.3f}", (-0.2, top), va="bottom", fontsize=11)
+            ax.annotate(f"every label: {top:.3f}", (-0.2, top), va="bottom", fontsize=12)
             ax.set_ylim(top=top + 0.06 * (top - ax.get_ylim()[0]))
         dress(ax, panel, xlabel, grid="y")
         ax.set_xticks(range(len(at)), map(str, at), fontsize=12)
         parts.append(f"{panel}: {'; '.join(text)}")
-    axes[0].set_ylabel(f"{label}\n(95 % interval of the mean)", fontsize=13)
-    axes[0].legend(fontsize=11)
+    label_left(axes, f"{label}\n(95 % interval of the mean)")
+    axes[0].legend(fontsize=12)
     return figure, f"{sentence(label)}, mean of {len(study['seeds'])} seeds, over {xlabel}. {'. '.join(parts)}."
 
 
@@ -89,7 +89,7 @@ def differences_figure(
     width, beside = (5.6, longest) if alike else (5.6 + longest, 0)
     figure, axes = panels(len(differences), width, 0.5 * tallest + 1.9, beside, title, sharex=True)
     parts = []
-    for ax, (panel, rows) in zip(axes, differences.items()):
+    for n, (ax, (panel, rows)) in enumerate(zip(axes, differences.items())):
         text = []
         for i, (row, values) in enumerate(rows.items()):
             mean, (low, high) = statistics.fmean(values), interval(values)
@@ -100,7 +100,7 @@ def differences_figure(
             ax.errorbar(mean, i, xerr=[[mean - low], [high - mean]], **look)
             text.append(f"{row} {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
         ax.axvline(0, color="black", linewidth=1.4)
-        ax.set_yticks(range(len(rows)), list(rows) if ax is axes[0] or not alike else [], fontsize=12)
+        ax.set_yticks(range(len(rows)), list(rows) if n % 2 == 0 or not alike else [], fontsize=12)
         ax.set_ylim(len(rows) - 0.5, -0.5)
         dress(ax, panel, label, grid="x")
         parts.append(f"{panel}: {', '.join(text)}")
@@ -125,7 +125,7 @@ def resampling_figure(
         text.append(f"{name} [{bounds[0]:+.3f}, {bounds[1]:+.3f}]")
     ax.axvline(0, color="black", linewidth=1.4)
     dress(ax, x="mean of the paired differences in test accuracy", y="resamples", grid=None)
-    ax.legend(fontsize=11, loc="upper right")
+    ax.legend(fontsize=12, loc="upper right")
     return figure, (
         f"{len(means)} means of resamples of {len(differences)} differences, around {np.mean(differences):+.3f}. "
         f"95 % intervals: {', '.join(text)}."

@@ -24,6 +24,9 @@ CLASS_STYLE = [("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7",
                ("#F0E442", "X"), ("#999933", "<"), ("#8B4513", ">"), ("#332288", "*")]  # fmt: skip
 
 
+WIDEST = 11.0  # inches, at 100 dpi: a notebook shrinks wider figures, and their text with them
+
+
 def row_styles(names: Sequence[str]) -> dict[str, tuple]:
     """Colour, marker and line of each row: a method keeps its own everywhere, other rows take what is left."""
     methods = {NAMES[m]: style for m, style in STYLE.items() if NAMES[m] in names}
@@ -55,10 +58,24 @@ def row_name(row: str) -> str:
 def panels(
     count: int, width: float, height: float, beside: float = 0.0, title: str = "", **options
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of `count` axes in a row, each `width` inches wide, with `beside` inches for a legend. options: of `subplots`."""
-    figure = Figure(figsize=(width * count + beside, height), layout="constrained")
+    """A figure of `count` axes, two in a row, each about `width` by `height` inches, with `beside` inches for a legend.
+
+    options: of `subplots`.
+    """
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(min(WIDEST, width * columns + beside), height * rows), layout="constrained")
     figure.suptitle(title, fontsize=15)
-    return figure, figure.subplots(1, count, squeeze=False, **options)[0]
+    axes = figure.subplots(rows, columns, squeeze=False, **options).flatten()
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return figure, axes[:count]
+
+
+def label_left(axes: Sequence, text: str) -> None:
+    """The label of the vertical axis, once for each row of `panels`."""
+    for ax in axes[:: min(len(axes), 2)]:
+        ax.set_ylabel(text, fontsize=13)
 
 
 def dress(ax, title: str = "", x: str = "", y: str = "", grid: str | None = "both") -> None:
