@@ -10,9 +10,9 @@ help:
 	@echo "make lab        open JupyterLab in notebooks/"
 	@echo "make classroom  the interactive labs as a page for a projector"
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
-	@echo "make studies    the recorded studies (about three hours; continues where it was stopped)"
+	@echo "make studies    the recorded studies (about four hours; continues where it was stopped)"
 	@echo "make results    docs/results.md and the README's numbers, from the recorded results"
-	@echo "make recordings record the runs and networks that come with the package (about three minutes)"
+	@echo "make recordings record the runs, networks and maps that come with the package (about eight minutes)"
 	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes)"
 	@echo "make notebooks  run every notebook and keep its outputs"
 	@echo "make exercises  bring the notebooks' exercises in line with solutions/; make solved writes notebooks with the solutions"
@@ -54,7 +54,7 @@ test-fast: install
 	$(BIN)/python -m pytest -m "not slow"
 
 studies: install
-	for study in two_by_two partner depth noise sensitivity low_threshold layers centers; do \
+	for study in main known_noise depth noise sensitivity layers centers; do \
 		$(BIN)/python benchmarks/studies.py $$study || exit 1; done
 
 results: install

@@ -16,6 +16,7 @@ from layermatch_lite.labs.drawing import Look
 from layermatch_lite.labs.noise_lab import NoiseBench, NoiseState
 from layermatch_lite.studies import stats
 from layermatch_lite.studies.demo import run_demo
+from layermatch_lite.studies.known_noise import load_maps
 from layermatch_lite.studies.report import NAMES, watched
 from layermatch_lite.system import write_atomically
 
@@ -59,13 +60,22 @@ BY_LABELS = {d: {k: f"{d}, {k} labels" for k in (10, 20, 40, 100)} for d in ("mn
 
 
 def strategies():
-    rows = ("supervised", "fixmatch", "grad_relu", "avg_clustering", "layermatch")
-    return figures.study_figure(load_study("two_by_two"), BY_LABELS, rows, title="LayerMatch's two strategies")
+    rows = ("supervised", "fixmatch", "layermatch", "freematch")
+    return figures.study_figure(load_study("main"), BY_LABELS, rows, title="Every method with its own recipe (20 seeds)")
 
 
-def partner():
-    rows = ("fixmatch", "layermatch", "freematch", "freematch + layermatch")
-    return figures.study_figure(load_study("partner"), BY_LABELS, rows, title="Which layers, and which samples")
+STORY = [("pair", 0.0), ("pair", 0.6)]
+
+
+def known_noise():
+    study = load_study("known_noise")
+    return figures.noise_figure(study, ("uniform", "pair"), title="Labels known to be wrong: what they spoil (10 seeds)")
+
+
+def taught():
+    study = load_study("known_noise")
+    title = "Own classifier, by what the wrong labels teach (10 seeds)"
+    return figures.taught_figure(study, ("uniform", "pair"), title=title)
 
 
 def depth():
@@ -105,7 +115,9 @@ def maps():
 MAKE: dict[str, Callable] = {
     "views": lambda: figures.views_figure(load_data("mnist1d", 20)),
     "study": strategies,
-    "partner": partner,
+    "noise_maps": lambda: figures.noise_maps_figure(load_maps(), STORY, "What wrong labels spoil is the last layer"),
+    "known_noise": known_noise,
+    "taught": taught,
     "gradient_arrows": arrows,
     "decision_regions": decisions,
     "benefit_over_training": over_training,

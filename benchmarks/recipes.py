@@ -134,6 +134,20 @@ def own(kept: dict) -> dict[str, dict]:
     return {dataset: {str(n): chosen(dataset, n) for n in LABELS} for dataset in NUM_VAL}
 
 
+def show(kept: dict) -> str:
+    """What was chosen and from what, from the recorded accuracies alone: one line for each setting and method."""
+
+    def cells(rows: dict[str, dict]) -> str:
+        found, chosen = accuracies(rows), best(accuracies(rows))
+        mean = {name: f"{name}: {statistics.fmean(runs.values()):.3f}" for name, runs in found.items()}
+        return ", ".join(f"**{text}**" if name == chosen else text for name, text in mean.items())
+
+    lines = ["| setting | method | candidates, mean validation accuracy |", "|---|---|---|"]
+    lines += [f"| {dataset}, shared | fixmatch | {cells(rows)} |" for dataset, rows in kept["shared"].items()]
+    lines += [f"| {s} | {m} | {cells(rows)} |" for s, methods in kept["own"].items() for m, rows in methods.items()]
+    return "\n".join(lines)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, default=KEPT)

@@ -94,6 +94,10 @@ def one_class(y: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(y)
 
 
+def spoilt(x: torch.Tensor) -> torch.Tensor:
+    return x.float().index_fill(0, torch.tensor([4, 7]), torch.nan)
+
+
 @pytest.mark.parametrize(
     "change, model, says",
     [
@@ -101,7 +105,7 @@ def one_class(y: torch.Tensor) -> torch.Tensor:
         (lambda d: dict(y_labelled=one_class(d.y_labelled)), foreign, "labelled samples hold one class"),
         (lambda d: dict(y_unlabelled=one_class(d.y_unlabelled)), foreign, "unlabelled pool hold one class"),
         (lambda d: dict(x_test=d.x_test[:9], y_test=d.y_test[:9]), foreign, "9 test samples"),
-        (lambda d: dict(x_unlabelled=d.x_unlabelled.float().index_fill(0, torch.tensor([4, 7]), torch.nan)), foreign, "2 of 1437"),
+        (lambda d: dict(x_unlabelled=spoilt(d.x_unlabelled)), foreign, "2 of 1437 features hold NaN"),
     ],
 )
 def test_what_cannot_be_read_out(digits, change, model, says):

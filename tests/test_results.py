@@ -1,5 +1,6 @@
 """Results: page and README say what is recorded, recipes are those that validation chose, the code trains what was recorded."""
 
+import json
 import re
 from pathlib import Path
 
@@ -49,20 +50,28 @@ def test_the_noise_labs_picture_has_its_alt_text():
 
 
 def test_recipes_are_what_validation_samples_chose_on_seeds_of_their_own():
+    """Every method from as many candidates and runs; a config without settings of its own gets what was chosen."""
     found = results.measured("recipes")
     used = {seed for name in results.ORDER for seed in load_study(name)["seeds"]}
     assert not set(found["seeds"]) & used and list(recipes.SEEDS) == found["seeds"]
-    for part in ("common", *recipes.OWN):
-        for dataset in recipes.DATASETS:
-            of, plan = found[part][dataset], recipes.plan(part, dataset)
-            assert {name: set(runs) for name, runs in of["rows"].items()} == {name: set(runs) for name, runs in plan.items()}
-            assert of["chosen"] == best(of["rows"])
-            if part in ("common", "freematch"):
-                preset = TrainConfig.preset("demo_cpu", dataset=dataset, method="freematch")
-                chosen = recipes.CANDIDATES if part == "common" else recipes.OWN[part]
-                settings = {k: v for k, v in chosen[of["chosen"]].items() if k != "method"}
-                assert preset == TrainConfig.preset("demo_cpu", dataset=dataset, method="freematch", **settings)
-    assert found["matched_threshold"] == {s: recipes.matched_threshold(r) for s, r in found["mask_rates"].items()}
+    shared = recipes.shared(found)
+    for part, plan in (("shared", recipes.shared_plan()), ("own", recipes.own_plan(shared))):
+        runs = {key for key in plan if all(found_at(found[part], key))}
+        assert runs == set(plan)
+    tried = {(s, m): [set(runs) for runs in rows.values()] for s, of in found["own"].items() for m, rows in of.items()}
+    assert len(tried) == 8 * 6 and all(runs == [{"seed 100", "seed 101", "seed 102"}] * 5 for runs in tried.values())
+    assert json.loads(recipes.CHOSEN.read_text()) == recipes.own(found)
+    for dataset, numbers in recipes.own(found).items():
+        for n, chosen in numbers.items():
+            for method, own in chosen.items():
+                where = dict(dataset=dataset, num_labels=int(n), method=method)
+                assert TrainConfig(**where) == TrainConfig.from_dict(where | shared[dataset] | own)
+
+
+def found_at(at: dict, key: tuple) -> list:
+    for name in key:
+        at = at[name]
+    return [at]
 
 
 def test_the_miniatures_recipe_is_the_best_of_those_that_can_be_watched():
@@ -114,19 +123,21 @@ def test_a_recorded_study_is_whole_and_belongs_to_its_plan(name):
 
 
 def test_an_unknown_study_is_named_with_its_neighbour():
-    with pytest.raises(InputError, match="study='two_by_tw' is unknown; choose from .*'two_by_two'"):
-        load_study("two_by_tw")
+    with pytest.raises(InputError, match="study='sensitivit' is unknown; choose from .*'sensitivity'"):
+        load_study("sensitivit")
 
 
 def test_fresh_seeds():
-    """Studies of the same question share their seeds on purpose; the first study, and the look inside, have others."""
+    """main and known_noise have seeds that no run preceded; the studies with one recipe share theirs on purpose."""
     seeds = {name: set(load_study(name)["seeds"]) for name in results.ORDER}
-    assert not seeds["first"] & seeds["two_by_two"] and not seeds["layers"] & (seeds["first"] | seeds["two_by_two"])
+    for name in ("main", "known_noise"):
+        assert not seeds[name] & set().union(*(s for other, s in seeds.items() if other != name))
 
 
 # --- does the code still train what was recorded? --------------------------------------------------------------------
 
-MAIN = {f"two_by_two | digits, 10 labels | {row}" for row in ("fixmatch", "layermatch", "supervised", "gate")}
+MAIN = {f"main | digits, 10 labels | {row}" for row in ("fixmatch", "layermatch", "supervised")}
+MAIN |= {"depth | digits, 10 labels | gate"}
 
 
 def test_the_first_steps_of_every_compared_row_are_recorded():
@@ -142,7 +153,9 @@ def test_every_compared_row_trains_as_recorded():
     assert not first_steps.stale(), "carry out the studies again, or repair the code"
 
 
-@pytest.mark.parametrize("broken, hit", [("block", "layermatch"), ("mean", "fixmatch"), ("gate", "gate")])
+@pytest.mark.parametrize(
+    "broken, hit", [("block", "main | {} | layermatch"), ("mean", "main | {} | fixmatch"), ("gate", "depth | {} | gate")]
+)
 def test_a_broken_method_is_noticed(monkeypatch, broken, hit):
     loss = methods.unlabelled_loss
 
@@ -156,8 +169,8 @@ def test_a_broken_method_is_noticed(monkeypatch, broken, hit):
     else:
         monkeypatch.setattr(methods, "unlabelled_loss", other_loss)
     lost = first_steps.stale(MAIN.__contains__)
-    assert f"two_by_two | digits, 10 labels | {hit}" in lost
-    assert "two_by_two | digits, 10 labels | supervised" not in lost
+    assert hit.format("digits, 10 labels") in lost
+    assert "main | digits, 10 labels | supervised" not in lost
 
 
 @pytest.mark.slow
