@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 
 from layermatch_lite import MLP, InputError, TrainConfig, figures, load_data, split
 from layermatch_lite.figures import quantities, style
 from layermatch_lite.runs.compare import Outcome
 from layermatch_lite.runs.recording import load_recorded
+from layermatch_lite.studies import known_noise
 from layermatch_lite.studies.stats import interval
 
 LAYERS = ["conv 1", "conv 2", "classifier"]
@@ -55,15 +57,32 @@ def small_study(shift=0.0):
             "families": {"q": [[s, "layermatch", "fixmatch"] for s in settings]}}  # fmt: skip
 
 
-def outcomes(shift=0.0, benefit=True):
-    """Two methods and two seeds, the layer benefit measured early and late, or not at all."""
-    rows = [{"layer": layer, "empty": False, "benefit": 0.2 + shift, "alignment": 0.1, "interference": 0.1} for layer in LAYERS]
-    record = lambda step, accuracy: {"step": step, "accuracy": accuracy} | ({"layer_benefit": rows} if benefit else {})
+def outcomes(shift=0.0, measured=True):
+    """Two methods and two seeds, layers and readouts measured, or not."""
+    rows = [{"layer": layer, "empty": False, "benefit": 0.2, "alignment": 0.1 + shift, "interference": 0.1} for layer in LAYERS]
+    more = {"layer_benefit": rows, "readout": readout(0.5 + shift)} if measured else {}
+    record = lambda step, accuracy: {"step": step, "accuracy": accuracy} | more
     return [
         Outcome(TrainConfig(method=method, seed=seed, steps=100), [record(10, 0.4), record(100, 0.5 + shift)], 1.0, {})
         for method in ("fixmatch", "layermatch")
         for seed in (0, 1)
     ]
+
+
+def readout(own):
+    return {"own": own, "probe": 0.9, "few": 0.6, "kmeans": 0.7}
+
+
+def grid(shift=0.0):
+    """A study of networks under known noise: two seeds, two kinds, the readouts fall with the rate."""
+    runs = [
+        {"setting": f"{kind} {rate}", "row": t, "seed": k, "accuracy": 0.5, "readout": readout(1 + shift - rate - 0.01 * k)}
+        for kind in ("uniform", "pair")
+        for rate in known_noise.RATES
+        for t in known_noise.TAUGHT
+        for k in range(2)
+    ]
+    return {"name": "grid", "seeds": [0, 1], "runs": runs}
 
 
 def points():
@@ -119,6 +138,10 @@ def drawn():
         "confusion_figure": lambda s: figures.confusion_figure((r, changed)[s], (1, 20)),
         "views_figure": lambda s: figures.views_figure(two_classes(("mnist1d", "digits")[s])),
         "comparison_figure": lambda s: figures.comparison_figure(outcomes(s / 5)),
+        "readout_figure": lambda s: figures.readout_figure({"a": [readout(s / 5)], "b": [readout(0.3), readout(0.4)]}),
+        "noise_figure": lambda s: figures.noise_figure(grid(-s / 5), ("uniform", "pair")),
+        "taught_figure": lambda s: figures.taught_figure(grid(-s / 5), ("uniform", "pair")),
+        "noise_maps_figure": lambda s: figures.noise_maps_figure(known_noise.load_maps(), [("pair", (0.4, 0.8)[s])]),
     }
     found = {name: (f(0), f(1)) for name, f in draw.items()}
     for (figure, _), _ in found.values():
@@ -131,7 +154,15 @@ def numbers(text):
 
 
 def test_every_figure_function_is_drawn(drawn):
-    assert set(drawn[0]) == set(figures.__all__) - {"show", "save", "as_png", "shrink"}
+    assert set(drawn[0]) == set(figures.__all__) - {"show", "save", "as_png", "shrink", "toy"}
+
+
+def test_every_figure_can_be_read_in_a_notebook(drawn):
+    """No wider than a notebook's page, which would shrink it, and no text below 12 points."""
+    for name, ((figure, _), _) in drawn[0].items():
+        assert figure.get_size_inches()[0] <= style.WIDEST, name
+        small = {t.get_text() for t in figure.findobj(Text) if t.get_text() and t.get_visible() and t.get_fontsize() < 12}
+        assert not small, (name, small)
 
 
 def test_alt_texts_follow_the_data(drawn):
@@ -156,12 +187,16 @@ def test_alt_texts_are_true():
     z, y, q, W = toy()
     assert numbers(figures.gradient_arrows(z, y, q, W)[1])[:2] == [24, (q != y).sum()]
     assert numbers(figures.comparison_figure(outcomes(0.2))[1])[:2] == [0.7, 0.7]
+    assert numbers(figures.readout_figure({"a": [readout(0.2), readout(0.4)]})[1]) == [0.3, 0.7, 0.9]
+    maps = known_noise.load_maps()
+    wrong = round(100 * float((maps.of("pair", 0.6)[1] != maps.y_true).mean()))
+    assert numbers(figures.noise_maps_figure(maps, [("pair", 0.6)])[1]) == [360, 60, wrong]
 
 
-def test_runs_that_did_not_measure_the_layer_benefit_show_their_accuracies():
-    both, (figure, alt) = figures.comparison_figure(outcomes()), figures.comparison_figure(outcomes(benefit=False))
+def test_runs_that_measured_nothing_show_their_accuracies():
+    both, (figure, alt) = figures.comparison_figure(outcomes()), figures.comparison_figure(outcomes(measured=False))
     assert len(both[0].axes) == 3 and len(figure.axes) == 1
-    assert numbers(alt)[:2] == [0.5, 0.5] and "benefit" in alt
+    assert numbers(alt) == [0.5, 0.5]
 
 
 def test_methods_and_layers_differ_in_more_than_colour():

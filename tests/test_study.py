@@ -177,11 +177,11 @@ def test_a_file_that_is_no_json_and_one_that_is_not_there(tmp_path):
 
 def test_a_table_of_a_benefit_that_nobody_measured():
     from layermatch_lite.runs.compare import run_all
-    from layermatch_lite.studies.report import benefit_table
+    from layermatch_lite.studies.report import layer_table
 
     outcomes = run_all([TINY], workers=1, progress=False)
     with pytest.raises(InputError, match="probe_every"):
-        benefit_table(outcomes, "late")
+        layer_table(outcomes, "late")
 
 
 def test_a_study_of_nothing():
