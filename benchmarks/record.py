@@ -25,7 +25,7 @@ def record_noise_maps() -> None:
     it without being stretched: points move and do not jump."""
     from scipy.linalg import orthogonal_procrustes
 
-    points, predicted = {}, []
+    points, predicted, probe = {}, [], []
     for kind, rate, taught in tqdm(known_noise.grid(), desc="maps"):
         network = known_noise.train_under_noise(kind, rate, taught, seed=known_noise.SEEDS[0])
         lower = ("uniform", 0.0, taught) if rate == 0.2 else (kind, round(rate - 0.2, 1), taught)
@@ -33,17 +33,20 @@ def record_noise_maps() -> None:
         with threads():  # numba sets OpenMP's thread count for the whole process
             from umap import UMAP
 
-            umap = UMAP(random_state=0, n_jobs=1, init="pca" if before is None else before)  # a fixed seed forces one job
+            start = "pca" if before is None else before
+            umap = UMAP(min_dist=0.6, init=start, random_state=0, n_jobs=1)  # a fixed seed forces one job
             found = umap.fit_transform(network.features.astype(np.float32))
         found -= found.mean(axis=0)
         if before is not None:
             found = found @ orthogonal_procrustes(found, before)[0]
         points[kind, rate, taught] = found.astype(np.float32)
         predicted.append(network.predicted)
+        probe.append(network.readout["probe"])
     arrays = {
         "networks": np.array([" ".join(map(str, network)) for network in points]),
         "points": np.stack([*points.values()]).astype(np.float16),
         "predicted": np.stack(predicted).astype(np.int8),
+        "probe": np.array(probe, np.float32),
         "y_true": network.y_true.astype(np.int8),
     }
     write_atomically(known_noise.MAPS, lambda f: np.savez_compressed(f, **arrays))

@@ -102,10 +102,11 @@ def test_the_recorded_grid_is_whole_and_says_what_its_maps_say():
     study, maps = load_study("known_noise"), load_maps()
     seed = known_noise.SEEDS[0]
     for kind, rate, taught in maps.networks:
-        _, predicted = maps.of(kind, rate, taught)
+        _, predicted, probe = maps.of(kind, rate, taught)
         own = stats.values(study, f"{kind} {rate}", taught, "readout/own")
         assert len(own) == len(known_noise.SEEDS)
         assert own[seed] == pytest.approx((predicted == maps.y_true).mean(), abs=0.01)  # other processors, other roundings
+        assert stats.values(study, f"{kind} {rate}", taught, "readout/probe")[seed] == pytest.approx(probe, abs=0.01)
     assert np.array_equal(maps.of("pair", 0.0)[0], maps.of("uniform", 0.0)[0])
     with pytest.raises(InputError, match="no map of pair 0.5"):
         maps.of("pair", 0.5)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from ..studies import stats
 from ..studies.known_noise import RATES, Maps
@@ -90,18 +91,24 @@ def _over_rates(study: dict, kinds: Sequence[str], lines: dict, title: str) -> t
 
 
 def noise_maps_figure(maps: Maps, networks: Sequence[tuple], title: str = "") -> tuple[Figure, str]:
-    """Test digits in the plane of the features, one panel per network (kind, rate, taught); ringed: the classifier is wrong."""
+    """Test digits in the plane of the features, one panel per network (kind, rate, taught); dark rims: wrongly classified."""
     figure, axes = panels(len(networks), 5.4, 5.4, title=title)
-    low, high = maps.points.min(axis=(0, 1)), maps.points.max(axis=(0, 1))
+    shown = [maps.of(*network) for network in networks]
+    everywhere = np.concatenate([points for points, *_ in shown])
+    (left, bottom), (right, top) = everywhere.min(axis=0) - 0.8, everywhere.max(axis=0) + 0.8
     parts = []
-    for ax, (kind, rate, *taught) in zip(axes, networks):
-        points, predicted = maps.of(kind, rate, *taught)
+    for ax, (kind, rate, *_), (points, predicted, probe) in zip(axes, networks, shown):
         wrong = predicted != maps.y_true
         for c, (color, _) in enumerate(class_styles(10)):
-            ax.scatter(*points[maps.y_true == c].T, s=60, color=color, marker=f"${c}$", linewidth=0.3, zorder=2)
-        ax.scatter(*points[wrong].T, s=110, facecolor="none", edgecolor="black", linewidth=0.9, zorder=3)
-        name = f"{rate:.0%} wrong labels, {kind.replace('_', ' ')}" if rate else "true labels"
-        dress(ax, f"{name}\nclassifier wrong on {wrong.mean():.0%}", grid=None)
-        ax.set(xlim=(low[0] - 1, high[0] + 1), ylim=(low[1] - 1, high[1] + 1), xticks=[], yticks=[])
-        parts.append(f"{name}: the classifier is wrong on {wrong.mean():.0%}")
-    return figure, f"Features of {len(maps.y_true)} test digits, drawn as their true class. {'; '.join(parts)}."
+            own = maps.y_true == c
+            ax.scatter(*points[own & ~wrong].T, s=34, color=color, alpha=0.45, linewidth=0)
+            ax.scatter(*points[own & wrong].T, s=34, color=color, edgecolor="black", linewidth=1.1, zorder=2)
+            halo = [withStroke(linewidth=3, foreground="white")]
+            at = np.median(points[own], axis=0)
+            ax.annotate(str(c), at, ha="center", va="center", fontsize=17, fontweight="bold", path_effects=halo, zorder=3)
+        name = f"{rate:.0%} wrong labels ({kind.replace('_', ' ')})" if rate else "no wrong labels"
+        says = f"classifier right on {1 - wrong.mean():.0%}, fresh layer on {probe:.0%}"
+        dress(ax, f"{name}\n{says}", grid=None)
+        ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
+        parts.append(f"{name}: {says}")
+    return figure, f"Features of {len(maps.y_true)} test digits, by true class. {'; '.join(parts)}."

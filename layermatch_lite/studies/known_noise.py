@@ -74,16 +74,17 @@ class Maps(NamedTuple):
     networks: list[tuple[str, float, str]]  # M times kind, rate, taught
     points: np.ndarray  # (M, N, 2) float32
     predicted: np.ndarray  # (M, N) int8
+    probe: np.ndarray  # (M,) float32: accuracy of a fresh linear layer
     y_true: np.ndarray  # (N,) int8
 
-    def of(self, kind: str, rate: float, taught: str = "all") -> tuple[np.ndarray, np.ndarray]:
-        """(N, 2) points and (N,) predicted classes of one network."""
+    def of(self, kind: str, rate: float, taught: str = "all") -> tuple[np.ndarray, np.ndarray, float]:
+        """(N, 2) points, (N,) predicted classes and the probe's accuracy of one network."""
         wanted = (kind if rate else KINDS[0], float(rate), taught)
         if wanted not in self.networks:
             have = f"kinds {', '.join(KINDS)}, rates {', '.join(map(str, RATES))}, taught {', '.join(TAUGHT)}"
             raise InputError(f"there is no map of {kind} {rate}, {taught}; choose from {have}.")
         m = self.networks.index(wanted)
-        return self.points[m], self.predicted[m]
+        return self.points[m], self.predicted[m], float(self.probe[m])
 
 
 def grid() -> list[tuple[str, float, str]]:
@@ -96,10 +97,11 @@ def load_maps(path: str | PathLike = MAPS) -> Maps:
     try:
         arrays = read_npz(path)
         networks = [(k, float(r), t) for k, r, t in (str(name).split() for name in arrays["networks"])]
-        maps = Maps(networks, arrays["points"].astype(np.float32), arrays["predicted"], arrays["y_true"])
+        names = ("predicted", "probe", "y_true")
+        maps = Maps(networks, arrays["points"].astype(np.float32), *(arrays[name] for name in names))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} cannot be read as maps ({error}); take it from the package again.") from error
     M, N = len(networks), len(maps.y_true)
-    if networks != grid() or maps.points.shape != (M, N, 2) or maps.predicted.shape != (M, N):
+    if networks != grid() or maps.points.shape != (M, N, 2) or maps.predicted.shape != (M, N) or len(maps.probe) != M:
         raise InputError(f"{path} is unfinished: {M} maps of {len(grid())}; draw them again (make recordings).")
     return maps
