@@ -28,7 +28,7 @@ from search import table as candidates
 import figures
 from layermatch_lite import load_study
 from layermatch_lite.studies import stats
-from layermatch_lite.studies.report import NAMES, READOUTS, late, readout_table, watched
+from layermatch_lite.studies.report import READOUTS, late, readout_table, study_readouts, watched
 from layermatch_lite.studies.stats import comparison_table, differences, family, markdown, panel_table
 from layermatch_lite.system import write_atomically
 
@@ -196,10 +196,8 @@ def readouts_of_main() -> str:
     s = study("main")
     parts = []
     for setting in s["plan"]:
-        rows = {"untrained": watched(s, setting, "supervised", "untrained").to_dict("records")}
-        for m in ("supervised", "fixmatch", "grad_relu", "avg_clustering", "layermatch", "freematch"):
-            rows[NAMES[m]] = [r["readout"] for r in s["runs"] if (r["setting"], r["row"]) == (setting, m)]
-        parts.append(f"{setting}:\n\n{markdown(readout_table(rows))}")
+        methods = ("supervised", "fixmatch", "grad_relu", "avg_clustering", "layermatch", "freematch")
+        parts.append(f"{setting}:\n\n{markdown(readout_table(study_readouts(s, setting, methods)))}")
     lost = {
         f"{readout}, layermatch − fixmatch": {
             setting: differences(s, setting, "layermatch", "fixmatch", f"readout/{readout}") for setting in s["plan"]

@@ -114,6 +114,13 @@ def readouts(outcomes: Sequence[Outcome]) -> dict[str, list[dict]]:
     return {name: found for name, found in rows.items() if found}
 
 
+def study_readouts(study: dict, setting: str, rows: Sequence[str]) -> dict[str, list[dict]]:
+    """The same of a recorded study that watched the untrained networks of its supervised row, such as "main"."""
+    ends = {row: [r["readout"] for r in study["runs"] if (r["setting"], r["row"]) == (setting, row)] for row in rows}
+    untrained = watched(study, setting, "supervised", "untrained").drop(columns="seed").to_dict("records")
+    return {"untrained": untrained} | {NAMES[row]: found for row, found in ends.items()}
+
+
 def readout_table(rows: dict[str, list[dict]]) -> pd.DataFrame:
     """What the features know and what the classifier says: mean ± spread over seeds for each of `readouts`."""
     cell = lambda values: f"{statistics.fmean(values):.3f} ± {spread(values):.3f}"
