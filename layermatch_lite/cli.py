@@ -173,8 +173,11 @@ def run_demo(args: argparse.Namespace) -> int:
     from .studies import demo
 
     settings = given_settings(args)
-    for method in demo.METHODS:
-        print(f"{method}: {started_from(demo.demo_config(method, **settings), 'demo_cpu', settings)}", flush=True)
+    configs = {method: demo.demo_config(method, **settings) for method in demo.METHODS}
+    own = {m: {k: v for k, v in config.own_recipe.items() if k not in settings} for m, config in configs.items()}
+    print(started_from(configs["fixmatch"], "demo_cpu", settings | own["fixmatch"]))
+    if any(own.values()):
+        print("every method's own:", ", ".join(f"{m} {k} {v:g}" for m, chosen in own.items() for k, v in chosen.items()), flush=True)
     demo.check_writable(args.out)
     outcomes = demo.run_demo(args.seeds, workers=args.workers, **settings)
     from . import figures  # pandas and matplotlib are not needed while training

@@ -168,11 +168,16 @@ class TrainConfig:
         return "photographs" if self.dataset == "cifar10" or os.path.isdir(self.dataset) else "mnist1d"
 
     @property
-    def recipe_settings(self) -> dict:
-        """What settings left out are: the recipe of the data, and the method's own for the next smaller number of labels."""
+    def own_recipe(self) -> dict:
+        """The method's own part of the recipe, where there is one: for so many labels, or the next smaller number of them."""
         own = OWN.get(self.dataset, {"0": {}})
         n = max((n for n in map(int, own) if n <= (self.num_labels or math.inf)), default=min(map(int, own)))
-        return RECIPES[self.recipe] | own[str(n)].get(self.method, {})
+        return own[str(n)].get(self.method, {})
+
+    @property
+    def recipe_settings(self) -> dict:
+        """What settings left out are."""
+        return RECIPES[self.recipe] | self.own_recipe
 
     @property
     def switches(self) -> Switches:
