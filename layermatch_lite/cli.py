@@ -177,7 +177,8 @@ def run_demo(args: argparse.Namespace) -> int:
     own = {m: {k: v for k, v in config.own_recipe.items() if k not in settings} for m, config in configs.items()}
     print(started_from(configs["fixmatch"], "demo_cpu", settings | own["fixmatch"]))
     if any(own.values()):
-        print("every method's own:", ", ".join(f"{m} {k} {v:g}" for m, chosen in own.items() for k, v in chosen.items()), flush=True)
+        words = [f"{method} {k} {v:g}" for method, chosen in own.items() for k, v in chosen.items()]
+        print("every method's own:", ", ".join(words), flush=True)
     demo.check_writable(args.out)
     outcomes = demo.run_demo(args.seeds, workers=args.workers, **settings)
     from . import figures  # pandas and matplotlib are not needed while training
