@@ -106,7 +106,8 @@ class Seen(NamedTuple):
 
 def train_network(labels: int, seed: int) -> Iterator[tuple[Run, AvgClustering]]:
     """The FixMatch run that is looked at, before its first step and after each, with averaged centres kept beside it."""
-    config = TrainConfig(num_labels=labels, method="fixmatch", steps=STEPS, seed=seed, log_every=STEPS, device="cpu")
+    settings = dict(method="fixmatch", threshold=0.8, steps=STEPS, log_every=STEPS, device="cpu")
+    config = TrainConfig(num_labels=labels, seed=seed, **settings)
     for run in train_steps(config):
         if run.step == 0:
             centers = AvgClustering(run.model.classifier, config.center_momentum)
