@@ -5,7 +5,8 @@
 First, once per data set, what all methods share: the learning rate and the share of labelled samples in strong views, judged by
 FixMatch, the baseline. Then, for each number of labels, every method's own setting: five candidates each, the same five
 thresholds tau where a method has one, three seeds each, judged by the method's own validation accuracy. The test set is not used,
-and the studies (benchmarks/studies.py) use other seeds. A choice at the edge of the candidates might be surpassed beyond it.
+and the studies (benchmarks/studies.py) use other seeds. Of equal candidates the first is chosen; a choice at their edge might be
+surpassed beyond it. What all methods share was chosen by FixMatch, which favours FixMatch if anything.
 
 The choices are written to layermatch_lite/runs/recipes.json, where `TrainConfig` finds them.
 """
@@ -115,8 +116,10 @@ def matched_threshold(methods: dict[str, dict], tau: str) -> float:
     """The threshold at which FixMatch lets as many pass as LayerMatch does at its own tau, linear between the candidates."""
     rate = lambda method, name: statistics.fmean(r["mask_rate"] for r in methods[method][name].values())
     thresholds = [c["threshold"] for c in TAUS.values()]
-    masks = [rate("fixmatch", name) for name in TAUS]  # they fall as the threshold rises
-    return round(float(np.interp(rate("layermatch", tau), masks[::-1], thresholds[::-1])), 3)
+    masks, wanted = [rate("fixmatch", name) for name in TAUS], rate("layermatch", tau)
+    if masks != sorted(masks, reverse=True) or not masks[-1] <= wanted <= masks[0]:
+        raise ValueError(f"FixMatch's mask rates {masks} do not bracket {wanted}: no candidate threshold gives as many")
+    return round(float(np.interp(wanted, masks[::-1], thresholds[::-1])), 3)
 
 
 def shared(kept: dict) -> dict[str, dict]:

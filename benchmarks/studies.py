@@ -62,19 +62,22 @@ def everywhere(settings, row: str, other: str) -> list[tuple[str, str, str]]:
 
 def main_study() -> Study:
     def run(setting: str, method: str, **changes) -> TrainConfig:
-        settings = EMBEDDED[setting] | dict(method=method, log_every=120) | changes
+        settings = EMBEDDED[setting] | dict(method=method, log_every=50) | changes
         config = TrainConfig.preset("demo_cpu", **settings)
-        return config.changed(readout_every=config.steps, probe_every=120 if method in ("fixmatch", "layermatch") else None)
+        return config.changed(readout_every=config.steps, probe_every=50 if method in ("fixmatch", "layermatch") else None)
 
     plan = {
         s: {"every label": run(s, "supervised", num_labels=None)} | {method: run(s, method) for method in METHODS}
         for s in EMBEDDED
     }
+    for s, rows in plan.items():
+        rows["supervised, FixMatch's views"] = run(s, "supervised", strong_labelled=rows["fixmatch"].strong_labelled)
     for s in SCARCE:
         same = matched_threshold(json.loads(KEPT.read_text())["own"][s], f"tau {plan[s]['layermatch'].threshold}")
         plan[s]["fixmatch at layermatch's mask rate"] = run(s, "fixmatch", threshold=same)
     families = {
         "pseudo-labels at all": everywhere(EMBEDDED, "fixmatch", "supervised"),
+        "pseudo-labels at all, in the same views": everywhere(EMBEDDED, "fixmatch", "supervised, FixMatch's views"),
         "LayerMatch against FixMatch": everywhere(EMBEDDED, "layermatch", "fixmatch"),
         "Grad-ReLU alone": everywhere(EMBEDDED, "grad_relu", "fixmatch"),
         "Avg-Clustering alone": everywhere(EMBEDDED, "avg_clustering", "fixmatch"),
@@ -90,11 +93,16 @@ def main_study() -> Study:
 def known_noise() -> Study:
     networks = lambda kind, rate: {taught: known.noise_config(kind, rate, taught) for taught in known.TAUGHT}
     plan = {f"{kind} {rate}": networks(kind, rate) for kind in KINDS for rate in known.RATES}
+    noisy = [s for s in plan if not s.endswith(" 0.0")]
     families = {
-        "blocked from the classifier, or not": [(s, "features", "all") for s in plan if not s.endswith(" 0.0")],
+        "the features alone against every layer": everywhere(noisy, "features", "all"),
+        "the classifier alone against every layer": everywhere(noisy, "classifier", "all"),
     }
+    views = dict(strong_labelled=plan["pair 0.0"]["all"].strong_labelled)
+    few = known.noise_config("uniform", 0.0, method="supervised", labels_from="classifier", **views)
+    plan["no pseudo-labels"] = {"supervised": few}
     question = "Labels known to be wrong: what do they spoil, and does it help to keep them out of the classifier?"
-    return Study("known_noise", question, known.SEEDS, plan, families)
+    return Study("known_noise", question, known.SEEDS, plan, families, watch=untrained)
 
 
 # --- with one recipe for every method --------------------------------------------------------------------------------

@@ -13,14 +13,15 @@ from ..runs.config import TrainConfig
 from ..runs.train import data_of
 
 METHODS = ("supervised", "fixmatch", "layermatch")
-WHY = "One label per class: where pseudo-labels are worst."
+# One label per class: where pseudo-labels are worst.
+TELLING = dict(dataset="digits", num_labels=10)
 
 
 def demo_config(method: str = "fixmatch", **settings) -> TrainConfig:
     """A run of the demo: digits, one label per class, unless settings say otherwise; settings left out are the method's own."""
-    often = dict(log_every=60, probe_every=60)
-    config = TrainConfig.preset("demo_cpu", **dict(dataset="digits", num_labels=10) | often | settings | dict(method=method))
-    return config.changed(readout_every=config.steps)
+    settings = dict(log_every=60, probe_every=60, **TELLING if "dataset" not in settings else {}) | settings
+    config = TrainConfig.preset("demo_cpu", **settings | dict(method=method))
+    return config if config.readout_every else config.changed(readout_every=config.steps)
 
 
 def run_demo(seeds: int = 3, *, workers: int | None = None, progress: bool = True, **settings) -> list[Outcome]:
@@ -37,8 +38,8 @@ def run_demo(seeds: int = 3, *, workers: int | None = None, progress: bool = Tru
 
 
 def untrained(run, data, memory) -> dict | None:
-    """The readout before the first step. Runs of one seed start alike, so it is taken in the supervised one."""
-    if run.step or run.config.method != "supervised":
+    """The readout before the first step. Runs of one seed start alike, so it is taken in the supervised one with few labels."""
+    if run.step or run.config.method != "supervised" or run.config.num_labels is None:
         return None
     return {"untrained": [readout(run.model, data)]}
 

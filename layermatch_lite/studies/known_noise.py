@@ -1,8 +1,8 @@
 """Networks trained under known noise: the true labels of the pool, corrupted in a known way, serve as pseudo-labels.
 
-What they teach is every layer, the features alone (Grad-ReLU), or the classifier alone. `train_under_noise` trains one such
-network; the grid of them all is the study "known_noise" (benchmarks/studies.py), and `load_maps` has the features of one seed.
-Our formulation.
+They train every layer, the features alone (Grad-ReLU), or the classifier alone. `train_under_noise` trains one such network;
+the grid of all of them is the study "known_noise" (benchmarks/studies.py), and `load_maps` returns 2-D maps of one seed's
+features. Our formulation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.readout import features_of
-from ..data.sets import SSLData
 from ..data.views import Views
 from ..errors import InputError, check_choice
 from ..models import in_eval_mode
@@ -24,7 +23,7 @@ from ..variants.noise import KINDS
 from .files import RECORDED
 
 RATES = (0.0, 0.2, 0.4, 0.6, 0.8)
-TAUGHT = {"all": {}, "features": dict(grad_relu="block"), "classifier": dict(blocked="features")}
+TAUGHT = {"all": {}, "features": dict(grad_relu="block"), "classifier": dict(blocked="all features")}
 SEEDS = tuple(range(7000, 7010))
 MAPS = RECORDED / "known_noise_maps.npz"
 
@@ -41,28 +40,30 @@ class NoisyNetwork(NamedTuple):
 def noise_config(kind: str, rate: float, taught: str = "all", **settings) -> TrainConfig:
     """The config of a network under known noise: by default digits, one label per class, 300 steps.
 
-    kind, rate: of `variants.noise`. taught: "all" layers, the "features" or the "classifier". settings: of TrainConfig.
+    kind, rate: of `variants.noise`; "uniform" and "pair" give a sample the same wrong label throughout, the two others follow
+    what the network confuses or doubts at the moment. taught: "all" layers, the "features" or the "classifier". settings: of
+    TrainConfig.
     """
     check_choice("kind", kind, KINDS)
     check_choice("taught", taught, TAUGHT)
     noise = dict(noise=kind, noise_rate=rate) if rate else {}
-    settings = dict(dataset="digits", num_labels=10, steps=300, threshold=0.0, device="cpu") | settings
-    known = dict(method="fixmatch", labels_from="truth", readout_every=settings["steps"], log_every=settings["steps"])
-    return TrainConfig.from_dict(known | settings | noise | TAUGHT[taught])
+    settings = dict(dataset="digits", num_labels=10, steps=300, device="cpu") | settings
+    config = TrainConfig.from_dict(dict(method="fixmatch", labels_from="truth") | settings | noise | TAUGHT[taught])
+    return config.changed(readout_every=config.steps, log_every=config.log_every or config.steps)
 
 
-def train_under_noise(
-    kind: str, rate: float, taught: str = "all", *, data: SSLData | None = None, progress: bool = False, **settings
-) -> NoisyNetwork:
+def train_under_noise(kind: str, rate: float, taught: str = "all", **settings) -> NoisyNetwork:
     """Train one network under known noise, and say what its features know and what its classifier says.
 
-    Arguments as for `noise_config`; data: your own split. About three seconds on one core for the default.
+    Arguments as for `noise_config`. About three seconds on one core for the default.
 
     Raises InputError for an unknown kind, a rate outside [0, 1], and a class without a sample in the pool.
     """
     config = noise_config(kind, rate, taught, **settings)
-    data = data or data_of(config)
-    run = train(config, data, progress=progress)
+    data = data_of(config)
+    run = train(config, data)
+    if not run.finished:
+        raise KeyboardInterrupt  # `train` returns what it has; half a network is not what was asked for
     with in_eval_mode(run.ema.module):
         features, predicted = features_of(run.ema.module, Views(data), data.x_test)
     return NoisyNetwork(run.history[-1]["readout"], features, predicted, data.y_test.cpu().numpy())
@@ -74,17 +75,17 @@ class Maps(NamedTuple):
     networks: list[tuple[str, float, str]]  # M times kind, rate, taught
     points: np.ndarray  # (M, N, 2) float32
     predicted: np.ndarray  # (M, N) int8
-    probe: np.ndarray  # (M,) float32: accuracy of a fresh linear layer
     y_true: np.ndarray  # (N,) int8
 
-    def of(self, kind: str, rate: float, taught: str = "all") -> tuple[np.ndarray, np.ndarray, float]:
-        """(N, 2) points, (N,) predicted classes and the probe's accuracy of one network."""
+    def of(self, kind: str, rate: float, taught: str = "all") -> tuple[np.ndarray, np.ndarray]:
+        """(N, 2) points and (N,) predicted classes of one network."""
+        check_choice("kind", kind, KINDS)
         wanted = (kind if rate else KINDS[0], float(rate), taught)
         if wanted not in self.networks:
-            have = f"kinds {', '.join(KINDS)}, rates {', '.join(map(str, RATES))}, taught {', '.join(TAUGHT)}"
+            have = f"rates {', '.join(map(str, RATES))}, taught {', '.join(TAUGHT)}"
             raise InputError(f"there is no map of {kind} {rate}, {taught}; choose from {have}.")
         m = self.networks.index(wanted)
-        return self.points[m], self.predicted[m], float(self.probe[m])
+        return self.points[m], self.predicted[m]
 
 
 def grid() -> list[tuple[str, float, str]]:
@@ -97,11 +98,12 @@ def load_maps(path: str | PathLike = MAPS) -> Maps:
     try:
         arrays = read_npz(path)
         networks = [(k, float(r), t) for k, r, t in (str(name).split() for name in arrays["networks"])]
-        names = ("predicted", "probe", "y_true")
-        maps = Maps(networks, arrays["points"].astype(np.float32), *(arrays[name] for name in names))
+        maps = Maps(networks, arrays["points"].astype(np.float32), arrays["predicted"], arrays["y_true"])
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} cannot be read as maps ({error}); take it from the package again.") from error
     M, N = len(networks), len(maps.y_true)
-    if networks != grid() or maps.points.shape != (M, N, 2) or maps.predicted.shape != (M, N) or len(maps.probe) != M:
+    if M < len(grid()):
         raise InputError(f"{path} is unfinished: {M} maps of {len(grid())}; draw them again (make recordings).")
+    if networks != grid() or maps.points.shape != (M, N, 2) or maps.predicted.shape != (M, N):
+        raise InputError(f"{path} holds maps of other networks than this version's; take it from the package again.")
     return maps

@@ -30,7 +30,7 @@ def build_method(run: Run, data: SSLData) -> FixMatch | Supervised | Wrapper:
         base.source = run.centers
     method = averaged(base)
     if v.labels_from == "truth":
-        method = TrueLabels(method, data.y_unlabelled, data.classes)
+        method = TrueLabels(method, data.y_unlabelled, data.classes if v.noise else ())
     if run.freematch is not None:
         method = AdaptiveThresholds(method, run.freematch)
     if v.noise is not None:
@@ -53,7 +53,7 @@ def injected_noise(run: Run, data: SSLData) -> Injected | None:
 def blocked_parameters(run: Run) -> list:
     """The parameters of the layers that the variant blocks."""
     groups = layers(run.model, run.model.classifier)
-    groups |= {"features": [p for name, group in groups.items() if name != "classifier" for p in group]}
+    groups |= {"all features": [p for name, group in groups.items() if name != "classifier" for p in group]}
     names = [name.strip() for name in run.config.variant.blocked.split(",")]
     for name in names:
         check_choice("blocked", name, groups)

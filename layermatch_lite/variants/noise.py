@@ -157,7 +157,7 @@ class TrueLabels(Wrapper):
     """A method whose pseudo-labels are the true labels of the pool, each of them certain."""
 
     def __init__(self, method: Wrapper | FixMatch, y: Tensor, classes: Sequence[str]):
-        """y: (pool,) int64. Raises InputError where a class has no sample, for noise would still name it."""
+        """y: (pool,) int64. classes: that noise may name; InputError where one has no sample."""
         super().__init__(method)
         for c, name in enumerate(classes):
             if not bool((y == c).any()):

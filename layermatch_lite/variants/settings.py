@@ -42,7 +42,7 @@ class Variant:
     )
     rescale_centers: bool = setting(False, "give each averaged centre the length of the current one")
     blocked: str | None = setting(
-        None, "further layers kept from pseudo-label gradients, such as 'fc', 'conv 3, fc', or 'features' for all but the last"
+        None, "further layers kept from pseudo-label gradients, such as 'fc', 'conv 3, fc', or 'all features'"
     )
     noise: str | None = setting(
         None, "corrupt pseudo-labels: uniform, pair, confusion, low_confidence, or a matrix such as '0.9 0.1; 0.2 0.8'"
