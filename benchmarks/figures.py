@@ -69,7 +69,7 @@ STORY = [("pair", 0.0), ("pair", 0.6)]
 
 def known_noise():
     study = load_study("known_noise")
-    return figures.noise_figure(study, ("uniform", "pair"), title="Labels known to be wrong: what they spoil (10 seeds)")
+    return figures.noise_figure(study, ("uniform", "pair"), title="Trained on labels known to be wrong (10 seeds)")
 
 
 def taught():
@@ -115,7 +115,7 @@ def maps():
 MAKE: dict[str, Callable] = {
     "views": lambda: figures.views_figure(load_data("mnist1d", 20)),
     "study": strategies,
-    "noise_maps": lambda: figures.noise_maps_figure(load_maps(), STORY, "What wrong labels spoil is the last layer"),
+    "noise_maps": lambda: figures.noise_maps_figure(load_maps(), load_study("known_noise"), STORY),
     "known_noise": known_noise,
     "taught": taught,
     "gradient_arrows": arrows,

@@ -1,5 +1,5 @@
 """Record what comes with the package: runs (layermatch_lite/runs/recorded/), the noise lab's networks, the time machine's maps
-and those of networks under known noise; eight minutes on one core, and a quarter of one for each map of a run that has changed.
+and those of networks under known noise. Takes eight minutes on one core, and a quarter of one for each map that has changed.
 
     python benchmarks/record.py                (or: make recordings)
 
@@ -27,11 +27,11 @@ def record_noise_maps() -> None:
     it without being stretched: points move and do not jump."""
     from scipy.linalg import orthogonal_procrustes
 
-    points, predicted, probe = {}, [], []
+    points, predicted = {}, []
     for kind, rate, taught in tqdm(known_noise.grid(), desc="maps"):
         network = known_noise.train_under_noise(kind, rate, taught, seed=known_noise.SEEDS[0])
-        lower = ("uniform", 0.0, taught) if rate == 0.2 else (kind, round(rate - 0.2, 1), taught)
-        before = points.get(lower if rate else ("uniform", 0.0, "all"))
+        lower = known_noise.RATES[known_noise.RATES.index(rate) - 1] if rate else 0.0
+        before = points.get((kind if lower else known_noise.KINDS[0], lower, taught if rate else "all"))
         with threads():  # numba sets OpenMP's thread count for the whole process
             from umap import UMAP
 
@@ -43,12 +43,10 @@ def record_noise_maps() -> None:
             found = found @ orthogonal_procrustes(found, before)[0]
         points[kind, rate, taught] = found.astype(np.float32)
         predicted.append(network.predicted)
-        probe.append(network.readout["probe"])
     arrays = {
         "networks": np.array([" ".join(map(str, network)) for network in points]),
         "points": np.stack([*points.values()]).astype(np.float16),
         "predicted": np.stack(predicted).astype(np.int8),
-        "probe": np.array(probe, np.float32),
         "y_true": network.y_true.astype(np.int8),
     }
     write_atomically(known_noise.MAPS, lambda f: np.savez_compressed(f, **arrays))

@@ -26,7 +26,7 @@ classifier, Avg-Clustering pulls the features towards averaged, stable class cen
 DEMO = """\
 Train three methods with the same labels, weights, views and steps, one process per core:
 
-  supervised   the few labels only (the fair baseline: it sees the same views of them, for as many steps)
+  supervised   the few labels only (the fair baseline: as many steps, and a recipe of its own)
   fixmatch     pseudo-labels train every layer alike
   layermatch   pseudo-labels train the features only, against averaged centres
 
@@ -47,8 +47,8 @@ Train one model and save the run: settings, history and weights, in one file. Ct
 
 The last line shares each batch between two GPUs and gives the run of one, but for rounding (on CPUs, BatchNorm differs, too).
 
-Settings you leave out come from the recipe of the data set, which was chosen on validation samples; the first line of the
-output says which recipe that is. On a GPU, CIFAR-10 and folders start from the preset classroom_gpu_short.
+Settings you leave out come from the recipe of the data set and, on MNIST-1D and digits, of the method. Recipes were chosen on
+validation samples; the first line of the output says which one it is. On a GPU, CIFAR-10 and folders start from the preset classroom_gpu_short.
 Losses: L_s is the cross-entropy on labelled samples, L_u that on pseudo-labels over tau; L = L_s + lambda_u L_u.
 """
 

@@ -104,3 +104,18 @@ def check_output(output: Tensor, y: Tensor, y_true: Tensor) -> None:
                 f"{name} holds labels from {labels.min()} to {labels.max()}; give whole numbers from 0 to {C - 1}, as many as "
                 "the model has outputs."
             )
+
+
+def check_readout(data) -> None:
+    """Raise InputError unless a readout can be taken: two classes to fit a linear layer to, and a test sample for each class."""
+    for name, labels in (("labelled", data.y_labelled), ("unlabelled", data.y_unlabelled)):
+        if len(found := labels.unique().tolist()) < 2:
+            raise InputError(
+                f"all {len(labels)} {name} samples belong to class {data.classes[found[0]]!r}; a readout fits a linear layer to "
+                "them, so give at least two classes."
+            )
+    if len(data.y_test) < len(data.classes):
+        raise InputError(
+            f"{len(data.y_test)} test samples are too few for a readout of {len(data.classes)} classes; give at least one per "
+            "class."
+        )

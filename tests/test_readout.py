@@ -52,7 +52,7 @@ def test_readouts_are_those_of_scikit_learn_by_hand(digits):
 
 
 def test_no_test_label_enters_a_fit(digits, monkeypatch):
-    """With permuted test labels every fit is the same; only what is counted as right changes."""
+    """With permuted test labels every fit is the same; only what is counted as right changes. Clusters come first."""
     fitted = []
 
     class Spy(LogisticRegression):
@@ -72,11 +72,14 @@ def test_no_test_label_enters_a_fit(digits, monkeypatch):
     monkeypatch.setattr("sklearn.cluster.KMeans", SpyingKMeans)
     model, counted = foreign(), []
     order = torch.randperm(len(digits.y_test), generator=torch.Generator().manual_seed(0))
-    for data in (digits, replace(digits, y_test=digits.y_test[order])):
+    other_images = dict(x_test=digits.x_unlabelled[:90], y_test=digits.y_unlabelled[:90])
+    for change in ({}, dict(y_test=digits.y_test[order]), other_images):
         fitted.append([])
-        counted.append(readout(model, data))
-    assert len(fitted[0]) == 3 and all(np.array_equal(a, b) for a, b in zip(*fitted))
+        counted.append(readout(model, replace(digits, **change)))
+    assert len(fitted[0]) == 3 and all(np.array_equal(a, b) for a, b in zip(fitted[0], fitted[1]))
     assert counted[0]["probe"] > 0.8 and counted[1]["probe"] < 0.3
+    (_, *linear_layers), (_, *with_others) = fitted[0], fitted[2]
+    assert all(np.array_equal(a, b) for a, b in zip(linear_layers, with_others)), "nor do test images enter a linear layer"
 
 
 def test_a_readout_leaves_the_model_as_it_was(digits):
@@ -102,10 +105,10 @@ def spoilt(x: torch.Tensor) -> torch.Tensor:
     "change, model, says",
     [
         (lambda d: {}, lambda: nn.Sequential(foreign(), nn.Softmax(1)), "no linear last layer"),
-        (lambda d: dict(y_labelled=one_class(d.y_labelled)), foreign, "labelled samples hold one class"),
-        (lambda d: dict(y_unlabelled=one_class(d.y_unlabelled)), foreign, "unlabelled pool hold one class"),
+        (lambda d: dict(y_labelled=one_class(d.y_labelled)), foreign, "all 20 labelled samples belong to class '0'"),
+        (lambda d: dict(y_unlabelled=one_class(d.y_unlabelled)), foreign, "all 1437 unlabelled samples"),
         (lambda d: dict(x_test=d.x_test[:9], y_test=d.y_test[:9]), foreign, "9 test samples"),
-        (lambda d: dict(x_unlabelled=spoilt(d.x_unlabelled)), foreign, "2 of 1437 features hold NaN"),
+        (lambda d: dict(x_unlabelled=spoilt(d.x_unlabelled)), foreign, "2 of 1437 samples have features with NaN"),
     ],
 )
 def test_what_cannot_be_read_out(digits, change, model, says):
@@ -123,6 +126,12 @@ def test_readouts_during_training_are_recorded_and_change_nothing(tmp_path):
     assert [r["step"] for r in record(often, snapshots=2, sample=20).history if "readout" in r] == [3, 6, 8]
     with pytest.raises(InputError, match="readout_every=0 is not allowed"):
         replace(config, readout_every=0)
+
+
+def test_data_that_cannot_be_read_out_end_a_training_before_it_starts(digits):
+    config = TrainConfig(dataset="digits", num_labels=20, steps=10**6, readout_every=10**6, device="cpu")
+    with pytest.raises(InputError, match="9 test samples"):
+        train(config, replace(digits, x_test=digits.x_test[:9], y_test=digits.y_test[:9]))
 
 
 def test_a_readout_of_the_labelled_samples_alone_may_miss_classes(digits):

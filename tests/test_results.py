@@ -119,7 +119,7 @@ def test_a_recorded_study_is_whole_and_belongs_to_its_plan(name):
     if name in studies.STUDIES:
         plan = studies.STUDIES[name]()
         assert _difference(found, plan.described()) == ""
-        assert all("tables" in r for r in found["runs"]) == (plan.watch is not None)
+        assert any("tables" in r for r in found["runs"]) == (plan.watch is not None)
 
 
 def test_an_unknown_study_is_named_with_its_neighbour():

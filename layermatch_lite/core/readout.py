@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..data.sets import SSLData
 from ..data.views import Views
-from ..errors import InputError
+from ..errors import InputError, check_readout
 from ..models import in_eval_mode, last_layer
 
 
@@ -29,13 +29,9 @@ def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, floa
     from scipy.optimize import linear_sum_assignment
     from sklearn import cluster, linear_model, metrics, preprocessing
 
+    check_readout(data)
     y, y_pool, y_test = (labels.cpu().numpy() for labels in (data.y_labelled, data.y_unlabelled, data.y_test))
     C = len(data.classes)
-    for name, labels in (("labelled samples", y), ("unlabelled pool", y_pool)):
-        if len(np.unique(labels)) < 2:
-            raise InputError(f"the {name} hold one class; give at least two, or a linear layer has nothing to tell apart.")
-    if len(y_test) < C:
-        raise InputError(f"{len(y_test)} test samples are too few for k-means of {C} classes; give one per class at least.")
     with in_eval_mode(model):
         every = [features_of(model, Views(data), x) for x in (data.x_labelled, data.x_unlabelled, data.x_test)]
     scale = preprocessing.StandardScaler().fit(every[1][0])
@@ -54,5 +50,5 @@ def features_of(model: nn.Module, views: Views, x: Tensor) -> tuple[np.ndarray, 
     output, _, z = zip(*(last_layer(model, views.plain(part)) for part in x.split(1000)))
     z = torch.cat(z).double().cpu().numpy()
     if bad := int((~np.isfinite(z)).any(axis=1).sum()):
-        raise InputError(f"{bad} of {len(z)} features hold NaN or infinity; look for such values in the data or the weights.")
+        raise InputError(f"{bad} of {len(z)} samples have features with NaN or infinity; look for them in data and weights.")
     return z, torch.cat(output).argmax(dim=1).cpu().numpy()

@@ -128,7 +128,7 @@ def two_by_two(t: pd.DataFrame, title: str = "") -> tuple[Figure, str]:
     ax.axhline(0, color="black", linewidth=1.4)
     dress(ax, title, y="cosine with the gradient of all true labels", grid="y")
     ax.set_xticks(range(len(names)), names, fontsize=13)
-    ax.legend(fontsize=12, loc="center left", bbox_to_anchor=(1.01, 0.5), title="labels, samples")
+    ax.legend(fontsize=12, loc="center left", bbox_to_anchor=(1.01, 0.5), title="labels, samples", title_fontsize=12)
     seeds = t["seed"].nunique()
     return figure, f"Cosine with the gradient of all true labels, mean of {seeds} seeds: {'; '.join(parts)}."
 

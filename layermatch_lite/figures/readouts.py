@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ..studies import stats
-from ..studies.known_noise import RATES, Maps
-from ..studies.report import READOUTS
+from ..studies.known_noise import RATES, SEEDS, Maps
+from ..studies.report import READOUTS, study_readouts
 from ..studies.stats import interval
-from .style import STYLE as METHODS
-from .style import class_styles, dress, label_left, legend_beside, panels
+from .style import STYLE, class_styles, dress, label_left, legend_beside, panels
 
 # Black: what the classifier says. Indigo: what the features hold, darker the more labels read it.
-STYLE = {
+READOUT_STYLE = {
     "own": ("black", "o", "-"),
     "few": ("#A69BD8", "<", "-."),
     "kmeans": ("#7766CC", ">", ":"),
     "probe": ("#332288", "*", "--"),
 }
-TAUGHT = {
-    "all": ("every layer", *METHODS["fixmatch"]),
-    "features": ("features alone\n(Grad-ReLU)", *METHODS["grad_relu"]),
-    "classifier": ("classifier alone", "#8B4513", "X", ":"),
+# By what wrong labels teach; the first two are what FixMatch and Grad-ReLU do.
+TAUGHT_STYLE = {
+    "all": ("every layer", STYLE["fixmatch"]),
+    "features": ("features alone (Grad-ReLU)", STYLE["grad_relu"]),
+    "classifier": ("classifier alone", ("#8B4513", "X", ":")),
 }
 
 
 def readout_figure(rows: dict[str, list[dict]], title: str = "") -> tuple[Figure, str]:
-    """Readouts side by side, {name: one per seed}, from `report.readouts` or a study."""
+    """Readouts side by side, {name: one per seed}, from `report.readouts` or `report.study_readouts`."""
     figure, (ax,) = panels(1, 9, 4.6, title=title)
     return figure, draw_readouts(ax, rows)
 
@@ -43,7 +43,7 @@ def draw_readouts(ax, rows: dict[str, list[dict]]) -> str:
         mean = {k: statistics.fmean(r[k] for r in seeds) for k in shown}
         ax.plot([i, i], [mean["own"], mean["probe"]], color="0.75", linewidth=5, zorder=1)
         for k in shown:
-            color, marker, _ = STYLE[k]
+            color, marker, _ = READOUT_STYLE[k]
             size = 170 if marker == "*" else 90
             ax.scatter(i, mean[k], s=size, color=color, marker=marker, zorder=3, label=READOUTS[k] if i == 0 else None)
             ax.scatter([i] * len(seeds), [r[k] for r in seeds], s=14, color=color, marker=marker, alpha=0.5, zorder=2)
@@ -56,21 +56,35 @@ def draw_readouts(ax, rows: dict[str, list[dict]]) -> str:
     return f"Readouts, mean over seeds. {'; '.join(parts)}."
 
 
-def noise_figure(study: dict, kinds: Sequence[str], taught: str = "all", title: str = "") -> tuple[Figure, str]:
-    """The four readouts over the rate of wrong labels, one panel for each kind of noise: mean and 95 % interval."""
-    lines = {READOUTS[k]: (STYLE[k], lambda s, k=k: stats.values(study, s, taught, f"readout/{k}")) for k in READOUTS}
-    return _over_rates(study, kinds, lines, title)
+def noise_figure(study: dict, kinds: Sequence[str], title: str = "") -> tuple[Figure, str]:
+    """The readouts of the study "known_noise" over the rate of wrong labels, one panel for each kind: mean and 95 % interval.
+
+    Dotted lines: the untrained network, and for its own classifier one trained on the labelled samples alone.
+    """
+    controls = study_readouts(study, "no pseudo-labels", ("supervised",))
+    untrained, few = controls.values()
+    lines = {
+        READOUTS[k]: (READOUT_STYLE[k], lambda s, k=k: stats.values(study, s, "all", f"readout/{k}"))
+        for k in ("own", "kmeans", "probe")
+    }
+    floors = {READOUTS[k]: statistics.fmean(r[k] for r in untrained) for k in ("kmeans", "probe")}
+    floors[READOUTS["own"]] = statistics.fmean(r["own"] for r in few)
+    figure, alt = _over_rates(study, kinds, lines, title, floors)
+    dotted = ", ".join(f"{name} {value:.2f}" for name, value in floors.items())
+    return figure, f"{alt} Dotted, without pseudo-labels: {dotted}."
 
 
 def taught_figure(study: dict, kinds: Sequence[str], title: str = "") -> tuple[Figure, str]:
     """Accuracy of the network's own classifier, by what the wrong labels teach: mean and 95 % interval."""
     lines = {
-        name: (style, lambda s, t=t: stats.values(study, s, t, "readout/own")) for t, (name, *style) in TAUGHT.items()
+        name: (style, lambda s, t=t: stats.values(study, s, t, "readout/own")) for t, (name, style) in TAUGHT_STYLE.items()
     }
     return _over_rates(study, kinds, lines, title)
 
 
-def _over_rates(study: dict, kinds: Sequence[str], lines: dict, title: str) -> tuple[Figure, str]:
+def _over_rates(
+    study: dict, kinds: Sequence[str], lines: dict[str, tuple[tuple, Callable]], title: str, floors: dict | None = None
+) -> tuple[Figure, str]:
     figure, axes = panels(len(kinds), 4.2, 4.6, beside=2.6, title=title, sharey=True)
     parts = []
     for ax, kind in zip(axes, kinds):
@@ -81,6 +95,10 @@ def _over_rates(study: dict, kinds: Sequence[str], lines: dict, title: str) -> t
             ax.plot(RATES, means, color=color, marker=marker, linestyle=line, linewidth=2.4, markersize=8, label=name)
             ax.fill_between(RATES, *bounds, color=color, alpha=0.12, linewidth=0)
             ends.append(f"{name} {means[0]:.2f} to {means[-1]:.2f}")
+            if floors:
+                ax.axhline(floors[name], color=color, linestyle=(0, (1, 3)), linewidth=1.6)
+        if floors:
+            ax.plot([], [], color="0.3", linestyle=(0, (1, 3)), linewidth=1.6, label="no pseudo-labels")
         dress(ax, f"{kind.replace('_', ' ')} errors", "share of wrong labels", grid="y")
         ax.set_ylim(0, 1.02)
         parts.append(f"{kind}: {', '.join(ends)}")
@@ -90,14 +108,18 @@ def _over_rates(study: dict, kinds: Sequence[str], lines: dict, title: str) -> t
     return figure, f"Test accuracy {text}. {'; '.join(parts)}."
 
 
-def noise_maps_figure(maps: Maps, networks: Sequence[tuple], title: str = "") -> tuple[Figure, str]:
-    """Test digits in the plane of the features, one panel per network (kind, rate, taught); dark rims: wrongly classified."""
-    figure, axes = panels(len(networks), 5.4, 5.4, title=title)
+def noise_maps_figure(maps: Maps, study: dict, networks: Sequence[tuple], title: str = "") -> tuple[Figure, str]:
+    """Test digits in the plane of the features, one panel per network (kind, rate, taught); dark rims: wrongly classified.
+
+    study: "known_noise", which has the readouts of the same networks.
+    """
+    figure, axes = panels(len(networks), 5.4, 5.6, title=title)
     shown = [maps.of(*network) for network in networks]
-    everywhere = np.concatenate([points for points, *_ in shown])
+    everywhere = np.concatenate([points for points, _ in shown])
     (left, bottom), (right, top) = everywhere.min(axis=0) - 0.8, everywhere.max(axis=0) + 0.8
     parts = []
-    for ax, (kind, rate, *_), (points, predicted, probe) in zip(axes, networks, shown):
+    for ax, network, (points, predicted) in zip(axes, networks, shown):
+        kind, rate, taught = (*network, "all")[:3]
         wrong = predicted != maps.y_true
         for c, (color, _) in enumerate(class_styles(10)):
             own = maps.y_true == c
@@ -107,8 +129,10 @@ def noise_maps_figure(maps: Maps, networks: Sequence[tuple], title: str = "") ->
             at = np.median(points[own], axis=0)
             ax.annotate(str(c), at, ha="center", va="center", fontsize=17, fontweight="bold", path_effects=halo, zorder=3)
         name = f"{rate:.0%} wrong labels ({kind.replace('_', ' ')})" if rate else "no wrong labels"
-        says = f"classifier right on {1 - wrong.mean():.0%}, fresh layer on {probe:.0%}"
+        name += f", {TAUGHT_STYLE[taught][0]}" * (taught != "all")
+        read = {k: stats.values(study, f"{kind} {rate}", taught, f"readout/{k}")[SEEDS[0]] for k in ("kmeans", "probe")}
+        says = f"right: own classifier {1 - wrong.mean():.0%}, k-means {read['kmeans']:.0%}, fresh layer {read['probe']:.0%}"
         dress(ax, f"{name}\n{says}", grid=None)
         ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
-        parts.append(f"{name}: {says}")
-    return figure, f"Features of {len(maps.y_true)} test digits, by true class. {'; '.join(parts)}."
+        parts.append(f"{name}; {says}")
+    return figure, f"Features of {len(maps.y_true)} test digits, by true class. {'. '.join(parts)}."

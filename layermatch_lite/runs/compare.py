@@ -9,10 +9,10 @@ import statistics
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +46,6 @@ class Outcome:
         """Mean of a quantity over the last quarter of the run, where it is defined."""
         values = [r[key] for r in self.history if r["step"] > 0.75 * self.config.steps and r.get(key) is not None]
         return statistics.fmean(values) if values else None
-
-
-def paired(base: TrainConfig, methods: Sequence[str], seeds: Iterable[int]) -> list[TrainConfig]:
-    """One config per method and seed. Runs of one seed share labels, initial weights and labelled batches."""
-    return [replace(base, method=method, seed=seed) for seed in seeds for method in methods]
 
 
 def run_all(

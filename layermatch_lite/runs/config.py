@@ -221,7 +221,7 @@ class TrainConfig:
         return own | own.pop("variant")
 
     def changed(self, **settings) -> TrainConfig:
-        """This config with some settings changed, the variant's among them; the others stay as they are, also for other data."""
+        """This config with some settings changed, the variant's among them; all others stay, also for other data or methods."""
         return self.from_dict(self.as_dict() | settings)
 
     def differences(self, other: TrainConfig) -> dict[str, tuple]:

@@ -15,7 +15,7 @@ from torch import nn
 from ..core.loop import training_loop
 from ..core.readout import readout
 from ..data.sets import SSLData, load_data
-from ..errors import InputError
+from ..errors import InputError, check_readout
 from ..models import build_model
 from ..system import threads
 from ..variants.build import build_method
@@ -185,6 +185,8 @@ def prepare(
             data = data_of(config, progress and rank() == 0)
     else:
         check_agreement(config, data)
+    if config.readout_every is not None:
+        check_readout(data)  # now, not when the first one is due
     device = pick_device(config.device) if resume is None else run.environment["device"]
     N = config.mu * config.batch_size
     if config.switches.unlabelled and N > len(data.x_unlabelled):
