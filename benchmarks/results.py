@@ -113,10 +113,10 @@ paper's figures. FixMatch here is not the paper's recipe: its threshold was chos
 are seen in strong views too; the preset `paper` follows the paper.
 
 **The rows.** *every label* trains supervised on all labels, the upper bound. *supervised* sees the few labels only, for as many
-steps; *supervised, FixMatch's views* also in as many strong views. *fixmatch at layermatch's mask rate* has the threshold that gave it LayerMatch's mask rate
-on validation samples. In the studies with one recipe for every method, *smaller weight in the classifier* is FixMatch whose
-classifier learns less from pseudo-labels, and *layermatch, rescaled centers* gives the averaged centres the length of the
-current ones."""
+steps; *supervised, FixMatch's views* also in as many strong views. *fixmatch at layermatch's mask rate* has the threshold that
+gave it LayerMatch's mask rate on validation samples. In the studies with one recipe for every method, *smaller weight in the
+classifier* is FixMatch whose classifier learns less from pseudo-labels, and *layermatch, rescaled centers* gives the averaged
+centres the length of the current ones."""
 
 ONE = "Every method has the same recipe here, the one that validation chose for FixMatch."
 NOTES = {
@@ -224,7 +224,8 @@ def inside_known_noise() -> str:
     cell = lambda setting, t, k: f"{statistics.fmean(stats.values(s, setting, t, f'readout/{k}').values()):.2f}"
     untrained, few = study_readouts(s, "no pseudo-labels", ("supervised",)).values()
     mean_of = lambda rows: " | ".join(f"{statistics.fmean(r[k] for r in rows):.2f}" for k in READOUTS)
-    header += [f"| untrained network | – | {mean_of(untrained)} |", f"| supervised, labelled samples alone | – | {mean_of(few)} |"]
+    controls = {"untrained network": untrained, "supervised, labelled samples alone": few}
+    header += [f"| {name} | – | {mean_of(rows)} |" for name, rows in controls.items()]
     lines = [
         f"| {setting} | {t} | " + " | ".join(cell(setting, t, k) for k in READOUTS) + " |"
         for setting, rows in s["plan"].items()

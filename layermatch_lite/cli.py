@@ -24,7 +24,7 @@ classifier, Avg-Clustering pulls the features towards averaged, stable class cen
 """
 
 DEMO = """\
-Train three methods with the same labels, weights, views and steps, one process per core:
+Train three methods with the same labels, initial weights and steps, one process per core:
 
   supervised   the few labels only (the fair baseline: as many steps, and a recipe of its own)
   fixmatch     pseudo-labels train every layer alike

@@ -242,7 +242,7 @@ def row_table(study: dict, setting: str) -> pd.DataFrame:
         v = list(values(study, setting, row, key).values())
         return "{:.3f} [{:.3f}, {:.3f}]".format(statistics.fmean(v), *interval(v)) if v else "–"
 
-    return pd.DataFrame(
+    t = pd.DataFrame(
         [
             {
                 "row": row,
@@ -255,6 +255,7 @@ def row_table(study: dict, setting: str) -> pd.DataFrame:
             for row in study["plan"][setting]
         ]
     ).set_index("row")
+    return t.loc[:, (t != "–").any()]  # without what no row has measured
 
 
 def tables(study: dict) -> str:
