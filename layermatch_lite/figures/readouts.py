@@ -75,10 +75,12 @@ def noise_figure(study: dict, kinds: Sequence[str], title: str = "") -> tuple[Fi
 
 
 def taught_figure(study: dict, kinds: Sequence[str], title: str = "") -> tuple[Figure, str]:
-    """Accuracy of the network's own classifier, by what the wrong labels teach: mean and 95 % interval."""
+    """Accuracy of the own classifier, by what the wrong labels teach; and of a layer fitted to the labelled samples afterwards,
+    on features taught with every layer: mean and 95 % interval."""
     lines = {
         name: (style, lambda s, t=t: stats.values(study, s, t, "readout/own")) for t, (name, style) in TAUGHT_STYLE.items()
     }
+    lines[READOUTS["few"]] = (READOUT_STYLE["few"], lambda s: stats.values(study, s, "all", "readout/few"))
     return _over_rates(study, kinds, lines, title)
 
 
