@@ -35,6 +35,7 @@ from layermatch_lite.core.methods import FixMatch
 from layermatch_lite.core.seeding import generator
 from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
 from layermatch_lite.data.views import Views
+from layermatch_lite.runs import config as runs_config
 from layermatch_lite.runs import train as train_module
 from layermatch_lite.runs.run import EMA
 from layermatch_lite.variants.gate import Gate
@@ -474,8 +475,20 @@ def test_each_data_set_starts_from_its_own_recipe(tmp_path):
     assert (digits.lr, digits.strong_labelled, TrainConfig(dataset="digits", lr=0.5).lr) == (0.1, 0.5, 0.5)
     assert photographs.recipe == TrainConfig(dataset="cifar10").recipe == "photographs" != TrainConfig().recipe
     assert photographs.steps == 1000 and TrainConfig(dataset="blobs").recipe == "mnist1d"
-    freematch = TrainConfig(dataset="digits", method="freematch", variant=Variant(fairness=0.5)).variant
-    assert (freematch.threshold_momentum, freematch.fairness) == (0.9, 0.5)
+    freematch = TrainConfig(dataset="cifar10", method="freematch", variant=Variant(fairness=0.5)).variant
+    assert (freematch.threshold_momentum, freematch.fairness) == (0.99, 0.5)
+
+
+def test_each_method_starts_from_its_own_recipe(monkeypatch):
+    """That of the next smaller number of labels, or of the smallest there is; what is given stays."""
+    many = {"layermatch": {"threshold": 0.4}, "freematch": {"fairness": 0.4}}
+    monkeypatch.setattr(runs_config, "OWN", {"digits": {"10": {"layermatch": {"threshold": 0.1}}, "40": many}})
+    tau = lambda **settings: TrainConfig(**dict(dataset="digits", method="layermatch") | settings).threshold
+    found = [tau(num_labels=n) for n in (5, 10, 39, 40, 1000, None)]
+    assert found == [0.1, 0.1, 0.1, 0.4, 0.4, 0.4]
+    assert tau(num_labels=10, threshold=0.9) == 0.9
+    assert tau(num_labels=10, method="fixmatch") == tau(dataset="mnist1d") == 0.8, "the shared recipe's"
+    assert TrainConfig(dataset="digits", num_labels=40, method="freematch").variant.fairness == 0.4
 
 
 def test_a_config_comes_back_from_its_plain_form():
