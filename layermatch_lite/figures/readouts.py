@@ -133,8 +133,8 @@ def noise_maps_figure(maps: Maps, study: dict, networks: Sequence[tuple], title:
         name = f"{rate:.0%} wrong labels ({kind.replace('_', ' ')})" if rate else "no wrong labels"
         name += f", {TAUGHT_STYLE[taught][0]}" * (taught != "all")
         read = {k: stats.values(study, f"{kind} {rate}", taught, f"readout/{k}")[SEEDS[0]] for k in ("kmeans", "probe")}
-        says = f"right: own classifier {1 - wrong.mean():.0%}, k-means {read['kmeans']:.0%}, fresh layer {read['probe']:.0%}"
+        says = f"classifier {1 - wrong.mean():.0%}, k-means {read['kmeans']:.0%}, fresh layer {read['probe']:.0%}"
         dress(ax, f"{name}\n{says}", grid=None)
         ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
         parts.append(f"{name}; {says}")
-    return figure, f"Features of {len(maps.y_true)} test digits, by true class. {'. '.join(parts)}."
+    return figure, f"Features of {len(maps.y_true)} test digits, by true class, and the share classified rightly. {'. '.join(parts)}."
