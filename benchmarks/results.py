@@ -74,7 +74,7 @@ NUMBERS = {
     "freematch_settings": lambda: len(freematch_settings()),
     "alignment_settings": lambda: lower_in_the_classifier("alignment"),
     "known_own": lambda: known("own"),
-    "known_probe": lambda: known("probe"),
+    "known_kmeans": lambda: known("kmeans"),
     **{f"digits10_{m}": lambda m=m: mean("main", m) for m in ("supervised", "fixmatch", "layermatch", "freematch")},
 }
 TABLES = {

@@ -137,4 +137,5 @@ def noise_maps_figure(maps: Maps, study: dict, networks: Sequence[tuple], title:
         dress(ax, f"{name}\n{says}", grid=None)
         ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
         parts.append(f"{name}; {says}")
-    return figure, f"Features of {len(maps.y_true)} test digits, by true class, and the share classified rightly. {'. '.join(parts)}."
+    what = f"Features of {len(maps.y_true)} test digits, by true class, and the share that is classified rightly"
+    return figure, f"{what}. {'. '.join(parts)}."
