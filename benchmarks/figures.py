@@ -95,7 +95,7 @@ def centers(setting: str = "digits, 10 labels"):
     study = load_study("centers")
     rows = {m: watched(study, setting, m, "training") for m in ("fixmatch", "layermatch")}
     averaged = rows["layermatch"][["seed", "step"]].assign(drift_W=rows["layermatch"]["drift_W_bar"])
-    tables = {"FixMatch, W": rows["fixmatch"], "LayerMatch, W": rows["layermatch"], "LayerMatch, averaged W": averaged}
+    tables = {"FixMatch": rows["fixmatch"], "LayerMatch": rows["layermatch"], "LayerMatch's averaged W": averaged}
     return figures.over_training(tables, ("drift_W", "angle_to_center"), f"{setting}: centres (10 seeds)")
 
 

@@ -63,7 +63,8 @@ def lower_in_the_classifier(quantity: str) -> int:
 
 
 def known(readout: str, setting: str = "pair 0.6", taught: str = "all") -> str:
-    return f"{statistics.fmean(stats.values(study('known_noise'), setting, taught, f'readout/{readout}').values()):.0%}"
+    """Per cent."""
+    return f"{100 * statistics.fmean(stats.values(study('known_noise'), setting, taught, f'readout/{readout}').values()):.0f}"
 
 
 LEAD = ("main", "LayerMatch against FixMatch")
