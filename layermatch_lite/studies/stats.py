@@ -201,14 +201,19 @@ def layer_gaps(study: dict, row: str = "fixmatch") -> dict[str, dict[str, list[f
     return gaps
 
 
+def short(p: float) -> str:
+    """A p-value to three decimals: "0.031", "<0.001"."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
 def _row(differences: Sequence[float], p: float, corrected: float) -> dict[str, str]:
     low, high = interval(differences)
     return {
         "mean [95 %]": f"{statistics.fmean(differences):+.3f} [{low:+.3f}, {high:+.3f}]",
         "effect size d_z": f"{effect_size(differences):+.1f}",
         "seeds above 0": f"{sum(v > 0 for v in differences)} of {len(differences)}",
-        "p": f"{p:.3f}",
-        "corrected": f"{corrected:.3f}",
+        "p": short(p),
+        "corrected": short(corrected),
     }
 
 
