@@ -65,7 +65,7 @@ def known(readout: str, setting: str = "pair 0.6", taught: str = "all") -> str:
 LEAD = ("main", "LayerMatch against FixMatch")
 NUMBERS = {
     "settings_total": lambda: len(study("main")["plan"]),
-    "fixmatch_settings": lambda: len(decided("main", "pseudo-labels at all, in the same views", 1)),
+    "fixmatch_settings": lambda: len(decided("main", "pseudo-labels at all", 1)),
     "layermatch_settings": lambda: len(decided(*LEAD, 1)),
     "freematch_settings": lambda: len(decided("main", "FreeMatch against FixMatch", 1)),
     "alignment_settings": lambda: lower_in_the_classifier("alignment"),
