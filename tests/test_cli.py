@@ -39,8 +39,9 @@ def test_demo_prints_two_tables_and_draws_a_figure(tmp_path, capsys):
         "LayerMatch",
         "seed by seed",
         "mask rate",
-        "classifier",
-        "early",
+        "untrained",
+        "own classifier",
+        "conv 1",
         "late",
         "cannot rank",
     ):
