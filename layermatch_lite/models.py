@@ -337,10 +337,10 @@ def _spoken(path: str, part: object, counts: dict[str, int]) -> str:
 
 
 @contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Inside, every module is in eval mode; afterwards each is in the mode it was in."""
+def in_mode(model: nn.Module, train: bool) -> Iterator[None]:
+    """Inside, every module is in train mode, or in eval mode; afterwards each is in the mode it was in."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    model.train(train)
     try:
         yield
     finally:
@@ -352,13 +352,10 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
 def in_train_mode(model: nn.Module) -> Iterator[None]:
     """Inside, BN uses the statistics of the batch, as in training; afterwards modes and buffers are as they were."""
     buffers = [(m, k, b, b.clone()) for m in model.modules() for k, b in m._buffers.items() if b is not None]
-    modes = [(module, module.training) for module in model.modules()]
-    model.train()
     try:
-        yield
+        with in_mode(model, train=True):
+            yield
     finally:
-        for module, mode in modes:
-            module.training = mode
         with torch.no_grad():
             for module, name, buffer, saved in buffers:
                 buffer.copy_(saved)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..data.sets import SSLData
 from ..data.views import Views
 from ..errors import InputError, check_readout
-from ..models import in_eval_mode, last_layer
+from ..models import in_mode, last_layer
 
 
 def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, float]:
@@ -32,7 +32,7 @@ def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, floa
     check_readout(data)
     y, y_pool, y_test = (labels.cpu().numpy() for labels in (data.y_labelled, data.y_unlabelled, data.y_test))
     C = len(data.classes)
-    with in_eval_mode(model):
+    with in_mode(model, train=False):
         every = [features_of(model, Views(data), x) for x in (data.x_labelled, data.x_unlabelled, data.x_test)]
     scale = preprocessing.StandardScaler().fit(every[1][0])
     z, pool, test = (scale.transform(features) for features, _ in every)

@@ -13,6 +13,7 @@ from ..core.theory import split_classifier_gradient, split_feature_gradient
 from ..data.sets import SSLData
 from ..data.views import Views
 from ..errors import InputError
+from ..models import in_mode
 from .style import class_styles, dress, label_left, legend_beside, panels
 
 
@@ -111,10 +112,6 @@ def decision_figure(
 
 def _predictions(model: torch.nn.Module, x: torch.Tensor, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Labels and mask of a model in eval mode, on the model's device; its mode is left as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), in_mode(model, train=False):
         labels, mask, _ = pseudo_label(model(x.to(next(model.parameters()).device)), threshold)
-    for module, mode in modes:
-        module.training = mode
     return labels.cpu().numpy(), mask.cpu().numpy()

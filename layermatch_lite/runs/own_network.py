@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..models import in_eval_mode, last_layer
+from ..models import in_mode, last_layer
 
 
 class Adapted(nn.Module):
@@ -46,7 +46,7 @@ def own_network(network: nn.Module, sample_shape: tuple[int, ...], num_classes: 
     x = torch.randn(2, *sample_shape, generator=torch.Generator().manual_seed(0)).to(device)
     name = type(network).__name__
     try:
-        with torch.no_grad(), in_eval_mode(network):  # nothing is learned from the trial
+        with torch.no_grad(), in_mode(network, train=False):  # nothing is learned from the trial
             output = network(x)
             ours = copy.deepcopy(network)
             if not _in_our_form(ours, x, output):

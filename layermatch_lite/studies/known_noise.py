@@ -15,7 +15,7 @@ import numpy as np
 from ..core.readout import features_of
 from ..data.views import Views
 from ..errors import InputError, check_choice
-from ..models import in_eval_mode
+from ..models import in_mode
 from ..runs.config import TrainConfig
 from ..runs.train import data_of, train
 from ..system import read_npz
@@ -64,7 +64,7 @@ def train_under_noise(kind: str, rate: float, taught: str = "all", **settings) -
     run = train(config, data)
     if not run.finished:
         raise KeyboardInterrupt  # `train` returns what it has; half a network is not what was asked for
-    with in_eval_mode(run.ema.module):
+    with in_mode(run.ema.module, train=False):
         features, predicted = features_of(run.ema.module, Views(data), data.x_test)
     return NoisyNetwork(run.history[-1]["readout"], features, predicted, data.y_test.cpu().numpy())
 
