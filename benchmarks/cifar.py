@@ -1,6 +1,6 @@
 """Speed at CIFAR-10's size: the step and what it is made of, how it scales, and the plain way beside it.
 
-    python benchmarks/cifar.py                    on the CPU: SmallCNN, batches of the preset cifar_cpu
+    python benchmarks/cifar.py                    on the CPU: the preset cifar_cpu, and each choice behind its speed
     python benchmarks/cifar.py --device cuda      on a GPU: WRN-28-2, batches of the protocol (960 images)
     python benchmarks/cifar.py --show             print the recorded tables again
 
@@ -47,7 +47,7 @@ def data_like_cifar(n: int = 10_000, classes: int = 10) -> SSLData:
 
 def base(device: str) -> TrainConfig:
     preset = TrainConfig.preset("cifar_cpu" if device == "cpu" else "paper", device=device, method="fixmatch", num_labels=40)
-    return replace(preset, dataset="images", steps=10**6, log_every=10**6)
+    return preset.changed(dataset="images", steps=10**6, log_every=10**6)
 
 
 def in_turns(loops: dict[str, Iterator], device: str, turns: int, block: int) -> dict[str, list[float]]:
@@ -79,6 +79,30 @@ def repeat(work: Callable) -> Iterator:
         yield work()
 
 
+def choices(device: str, turns: int) -> dict:
+    """What each choice behind the preset's speed gives: milliseconds per step, from none of them to all, and their ratio."""
+    config, data = base(device), data_like_cifar()
+    plain = config.changed(precision="float32", joint_forward=True)
+
+    def without_channels_last() -> Iterator:
+        loop = train_steps(plain, data)
+        next(loop).model.to(memory_format=torch.contiguous_format)
+        yield from loop
+
+    loops = {
+        "float32, images in planes, one pass": without_channels_last(),
+        "channels_last": train_steps(plain, data),
+        "bf16": train_steps(plain.changed(precision="bf16"), data),
+        "weak views in a pass of their own": train_steps(plain.changed(precision="bf16", joint_forward=False), data),
+    }
+    times = in_turns(loops, device, turns, 2)
+    first = next(iter(times.values()))
+    return {
+        "ms": {name: statistics.median(t) for name, t in times.items()},
+        "times_faster": {name: ratio(first, t) for name, t in times.items()},
+    }
+
+
 def step(device: str, turns: int) -> dict:
     """A step of FixMatch and of LayerMatch, its parts alone, and its variants."""
     config, data = base(device), data_like_cifar()
@@ -97,7 +121,6 @@ def step(device: str, turns: int) -> dict:
         "layermatch": own,
         "inputs": repeat(inputs),
         "probe": repeat(lambda: measure_layer_benefit(run, on_device, views, g_p)),
-        "separate weak pass": train_steps(replace(config, joint_forward=False), data),
     }
     if device != "cpu":
         fast = replace(config, compile=True)
@@ -125,7 +148,7 @@ def step(device: str, turns: int) -> dict:
 
 
 def scaling(device: str, turns: int) -> dict:
-    """How a FixMatch step grows: with the batch, the width, the unlabelled images and the classes; milliseconds."""
+    """How a FixMatch step grows: with the batch, the network, the unlabelled images and the classes; milliseconds."""
     config, data = base(device), data_like_cifar()
     fast = replace(config, compile=device != "cpu")
 
@@ -134,26 +157,36 @@ def scaling(device: str, turns: int) -> dict:
         return {n: statistics.median(t) for n, t in in_turns(loops, device, turns, 2 if device == "cpu" else 20).items()}
 
     B, narrow = config.batch_size, replace(fast, batch_size=8 if device == "cpu" else config.batch_size)
-    depth = 10 if device == "cpu" else 28
+    networks = ("small_cnn", "patch_cnn", "wrn-10-2", "wrn-28-2") if device == "cpu" else ("wrn-28-1", "wrn-28-2", "wrn-28-4")
     return {
         "batch size": ms({str(b): (replace(fast, batch_size=b), data) for b in (B // 4, B // 2, B, 2 * B)}),
-        "width": ms({f"wrn-{depth}-{w}": (replace(narrow, model=f"wrn-{depth}-{w}"), data) for w in (1, 2, 4)}),
+        f"network (batch size {narrow.batch_size})": ms({name: (replace(narrow, model=name), data) for name in networks}),
         "unlabelled images": ms({str(n): (fast, data_like_cifar(n)) for n in (2_000, 20_000, 200_000)}),
         "classes": ms({str(c): (replace(fast, num_labels=4 * c), data_like_cifar(classes=c)) for c in (10, 100, 1000)}),
     }
 
 
 def against_baseline(device: str, turns: int) -> dict:
-    """Whole steps, data included: ours against per-image PIL in DataLoader workers, as many per loader as cores; in turns."""
-    workers, data, n = usable_cores(), data_like_cifar(), 20 if device == "cpu" else 60
-    config = replace(base(device), strong_labelled=0.0, steps=10_000)
-    fast = replace(config, compile=device != "cpu")
+    """Whole steps, data included: ours against per-image PIL in DataLoader workers, as many per loader as cores; in turns.
+
+    Both train the same network on the same batches; on a CPU the small one of the preset, and WRN-28-2 on an eighth of the batch.
+    """
+    workers, data = usable_cores(), data_like_cifar()
+    config = base(device).changed(strong_labelled=0.0, steps=10_000)
+    found = {"workers": workers, config.model: beside_baseline(config.changed(compile=device != "cpu"), data, workers, turns)}
+    if device == "cpu":
+        small = config.changed(model="wrn-28-2", batch_size=config.batch_size // 8)
+        found["wrn-28-2"] = beside_baseline(small, data, workers, turns)
+    return found
+
+
+def beside_baseline(config: TrainConfig, data: SSLData, workers: int, turns: int) -> dict:
+    device, n = config.device, 10 if config.device == "cpu" else 60
     kinds = {
-        "ours": lambda: train_steps(fast, data),
+        "ours": lambda: train_steps(config, data),
         "baseline, float32": lambda: baseline_dataloader.train_steps(config, data, workers=workers),
+        "baseline, bf16": lambda: baseline_dataloader.train_steps(config, data, workers=workers, amp=True),
     }
-    if device != "cpu":
-        kinds["baseline, AMP"] = lambda: baseline_dataloader.train_steps(config, data, workers=workers, amp=True)
     times = {name: [] for name in kinds}
     for _ in range(max(3, turns // 3)):
         for name, start_loop in kinds.items():
@@ -169,19 +202,22 @@ def against_baseline(device: str, turns: int) -> dict:
             times[name].append((time.perf_counter() - start) / n * 1e3)
             loop.close()
     return {
-        "workers": workers,
+        "images": config.batch_size * (1 + 2 * config.mu),
         "ms": {name: statistics.median(t) for name, t in times.items()},
         "times_faster": {name: ratio(t, times["ours"]) for name, t in times.items() if name != "ours"},
     }
 
 
-PARTS = {"step": step, "scaling": scaling, "baseline": against_baseline}
+PARTS = {"choices": choices, "step": step, "scaling": scaling, "baseline": against_baseline}
 
 
 def show(r: dict) -> str:
     """The tables of README, from the recorded measurements alone."""
-    s, b = r["step"], r["baseline"]
-    lines = [
+    s, b = r["step"], dict(r["baseline"])
+    lines = ["| each on top of those above | time | faster than without any |", "|---|---|---|"]
+    lines += [f"| {n} | {ms:.4g} ms | {r['choices']['times_faster'][n]:.2f} times |" for n, ms in r["choices"]["ms"].items()]
+    lines += [
+        "",
         f"| {s['images']} images through {s['model']} | time | over a FixMatch step |",
         "|---|---|---|",
         *(f"| {name} | {ms:.4g} ms | {s['over_fixmatch'][name]:.2f} |" for name, ms in s["ms"].items()),
@@ -193,10 +229,13 @@ def show(r: dict) -> str:
         lines[-1] += f" Share of the hardware's floor: {shares}. Peak memory {s['peak_memory_gb']:.2g} GB."
     lines += ["", "| a FixMatch step, as it grows with | |", "|---|---|"]
     lines += [f"| {what} | {', '.join(f'{n}: {ms:.3g} ms' for n, ms in part.items())} |" for what, part in r["scaling"].items()]
-    lines += ["", f"| end to end, {b['workers']} cores | time per step | ours is faster by |", "|---|---|---|"]
-    for name, ms in b["ms"].items():
-        faster = f"{b['times_faster'][name]:.1f} times" if name in b["times_faster"] else "–"
-        lines.append(f"| {name} | {ms:.4g} ms | {faster} |")
+    workers = b.pop("workers")
+    for model, found in b.items():
+        head = f"| {found['images']} images through {model}, end to end, {workers} cores | time per step | ours is faster by |"
+        lines += ["", head, "|---|---|---|"]
+        for name, ms in found["ms"].items():
+            faster = f"{found['times_faster'][name]:.1f} times" if name in found["times_faster"] else "–"
+            lines.append(f"| {name} | {ms:.4g} ms | {faster} |")
     return "\n".join(lines) + f"\n\nMeasured on {r['machine']}, torch {r['torch']}; shared machines vary."
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from layermatch_lite import TrainConfig, figures, load_data, load_recorded, load_study, train_steps
 from layermatch_lite.figures.embedding import embed
+from layermatch_lite.labs import timemachine
 from layermatch_lite.labs.drawing import Look
 from layermatch_lite.labs.noise_lab import NoiseBench, NoiseState
 from layermatch_lite.studies import stats
 from layermatch_lite.studies.demo import run_demo
+from layermatch_lite.studies.files import RECORDED, load
 from layermatch_lite.studies.known_noise import load_maps
 from layermatch_lite.studies.report import NAMES, watched
 from layermatch_lite.system import write_atomically
@@ -112,6 +114,23 @@ def maps():
     return figures.maps_figure(points, recordings, snapshots, "UMAP of features, digits, 10 labels")
 
 
+def cifar10():
+    """Test accuracy over training, every seed so far."""
+    study = load(RECORDED / "cifar10.json")
+    curves = {
+        setting: {NAMES.get(row, row): watched(study, setting, row, "history") for row in rows if row != "untrained"}
+        for setting, rows in study["plan"].items()
+    }
+    return figures.seeds_over_training(curves, "accuracy", "CIFAR-10 on two cores")
+
+
+def cifar10_maps():
+    """Two moments of the maps that come with the package, which hold the whole run."""
+    recordings = {NAMES[m]: load_recorded(f"cifar10_4000_{m}") for m in ("supervised", "fixmatch", "layermatch")}
+    points = {name: [timemachine.maps(r, "umap")[s] for s in (1, 20)] for name, r in recordings.items()}
+    return figures.maps_figure(points, recordings, (1, 20), "UMAP of features, CIFAR-10 (JPEG copy), 4,000 labels")
+
+
 MAKE: dict[str, Callable] = {
     "views": lambda: figures.views_figure(load_data("mnist1d", 20)),
     "study": strategies,
@@ -127,6 +146,8 @@ MAKE: dict[str, Callable] = {
     "centre_drift": centers,
     "cluster_quality": clusters,
     "umap": maps,
+    "cifar10": cifar10,
+    "cifar10_umap": cifar10_maps,
     "demo": lambda: figures.comparison_figure(run_demo()),
 }
 

@@ -34,7 +34,7 @@ def rows() -> dict[str, TrainConfig]:
         study = make()
         for setting, *compared in (c for family in study.families.values() for c in family):
             others = (" 20 labels", " 40 labels", " 100 labels", " 0.2", " 0.4", " 0.8")
-            if not setting.endswith(others) and name != "cifar10":
+            if not setting.endswith(others) and not name.startswith("cifar10"):
                 for row in compared:
                     config = replace(study.plan[setting][row], seed=study.seeds[0], log_every=STEPS, probe_every=None)
                     found[f"{name} | {setting} | {row}"] = config

@@ -1,16 +1,15 @@
-"""Everything that wants one GPU, in stages. The last two continue where they were stopped, run by run.
+"""Everything that wants one GPU, in stages, in this order. The third continues where it was stopped, run by run.
 
     python benchmarks/gpu.py check        float32 gradients against the CPU, no waiting inside a step, bf16; a profile of the step
     python benchmarks/gpu.py speed        benchmarks/cifar.py --device cuda
     python benchmarks/gpu.py recipe       choose among candidates on validation samples, never on the test images
-    python benchmarks/gpu.py record       the recorded runs: four methods with 40 and 250 labels, preset classroom_gpu_short
 
-The preset classroom_gpu with 40 and 250 labels and every seed is a study: `python benchmarks/studies.py cifar10`.
+After them, `python benchmarks/studies.py cifar10_gpu` trains the baselines, LayerMatch and FreeMatch with 40 and 250
+labels, and records the first seed.
 
-Needs CIFAR-10 in the cache folder (`layermatch-lite doctor` says where). Results go to --out (default: benchmarks/results/, and
-recordings beside those that come with the package), after every single run. Seeds, written down before any run: 100 and 101 for
-recipes, 0 for recordings. `--quick --device cpu` goes through what runs without a GPU,
-uncompiled and in small, in a minute.
+Needs CIFAR-10 in the cache folder (`layermatch-lite doctor` says where). Results go to --out (default: benchmarks/results/) after
+every single run. Seeds of the recipe, written down before any run: 100 and 101. `--quick --device cpu` goes through what runs
+without a GPU, uncompiled and in small, in a minute.
 """
 
 from __future__ import annotations
@@ -25,10 +24,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from search import Kept, record_missing, search
+from search import Kept, search
 
 from layermatch_lite import TrainConfig, load_data, train, train_steps
-from layermatch_lite.runs.recording import SHIPPED
 from layermatch_lite.runs.run import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -40,7 +38,7 @@ CANDIDATES = {
     "tau 0.8": dict(threshold=0.8),
     "lr 0.1": dict(lr=0.1),
 }
-RECIPE_SEEDS, RECORDED_SEED = (100, 101), 0
+RECIPE_SEEDS = (100, 101)
 
 
 def settings(preset: str, args, **changes) -> TrainConfig:
@@ -111,12 +109,8 @@ def synchronisations(args) -> int:
 
 def bf16_difference(args) -> dict:
     """Losses of ten steps in bf16 and in float32, from the same weights and batches."""
-    from unittest.mock import patch
-
     config = TrainConfig.preset("paper", device="cuda", method="layermatch", steps=10, log_every=1, threshold=0.2)
-    run = train(config, args.data(40))
-    with patch("layermatch_lite.runs.device.has_bf16", lambda _: False):
-        plain = train(config, args.data(40))
+    run, plain = (train(config.changed(precision=p), args.data(40)) for p in ("bf16", "float32"))
     return {k: [[r[k] for r in h] for h in (run.history, plain.history)] for k in ("loss_s", "loss_u", "mask_rate")}
 
 
@@ -165,19 +159,7 @@ def recipe(args) -> None:
     search(args.kept, args.kept["found"], plan, train=one_by_one)
 
 
-def recordings(args) -> None:
-    plan = {
-        f"cifar10_{n}_{m}": settings("classroom_gpu_short", args, method=m, num_labels=n, seed=RECORDED_SEED)
-        for n in LABELS
-        for m in METHODS
-    }
-    folder, data = SHIPPED if args.out == RESULTS else args.out, lambda config: args.data(config.num_labels, 0, config.seed)
-    for name, recording in record_missing(folder, plan, data, snapshots=2 if args.quick else 20):
-        args.kept["found"][name] = {"accuracy": recording.accuracy, "seconds": recording.about["seconds"]}
-        args.kept.save()
-
-
-STAGES = {"check": check, "speed": speed, "recipe": recipe, "record": recordings}
+STAGES = {"check": check, "speed": speed, "recipe": recipe}
 
 
 def main(given: list[str] | None = None) -> None:

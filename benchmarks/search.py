@@ -1,15 +1,14 @@
-"""What recipes.py, miniature.py and gpu.py share: results kept run by run, candidates on validation samples, recorded runs."""
+"""What recipes.py, cifar_recipe.py and gpu.py share: results kept run by run, and candidates judged by validation samples."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from layermatch_lite import TrainConfig
 from layermatch_lite.runs.compare import run_all
-from layermatch_lite.runs.recording import Recording, record
 from layermatch_lite.system import write_atomically
 
 
@@ -53,28 +52,3 @@ def search(
 def best(rows: dict[str, dict[str, float]], among=None) -> str:
     """The candidate with the highest mean."""
     return max(among or rows, key=lambda name: statistics.fmean(rows[name].values()))
-
-
-def table(part: dict) -> str:
-    """A search as a table in Markdown: each candidate's mean and its runs."""
-    lines = ["| candidate | mean | run by run |", "|---|---|---|"]
-    for name, runs in part["rows"].items():
-        shown = f"**{name}**" if name == part["chosen"] else name
-        lines.append(f"| {shown} | {statistics.fmean(runs.values()):.3f} | {', '.join(f'{v:.3f}' for v in runs.values())} |")
-    return "\n".join(lines)
-
-
-def record_missing(
-    folder: Path, plan: dict[str, TrainConfig], data: Callable = lambda config: None, snapshots: int = 20
-) -> Iterator[tuple[str, Recording]]:
-    """Record the runs of a plan, {name: config}, whose file is not in the folder; yields each as soon as it is saved."""
-    for name, config in plan.items():
-        path = folder / f"{name}.npz"
-        if path.exists():
-            continue
-        recording = record(config, data(config), snapshots=snapshots, progress=True)
-        if recording.steps[-1] < config.steps:
-            raise KeyboardInterrupt  # `record` returns what it has; half a run is not a result
-        recording.save(path)
-        print(f"{name}: test accuracy {recording.accuracy:.3f} on {recording.data_name}", flush=True)
-        yield name, recording

@@ -7,10 +7,12 @@
     python benchmarks/studies.py sensitivity    tau, mu, lambda_u and m
     python benchmarks/studies.py layers         the layer benefit during FixMatch, and under known errors at its end
     python benchmarks/studies.py centers        clusters and centres during training; labels from averaged centres
-    python benchmarks/studies.py cifar10        the preset classroom_gpu with 40 and 250 labels: needs a GPU and CIFAR-10
+    python benchmarks/studies.py cifar10        the preset cifar_cpu with 250 and 4,000 labels: needs CIFAR-10
+    python benchmarks/studies.py cifar10_gpu    the preset classroom_gpu_short with 40 and 250 labels: needs a GPU and CIFAR-10
 
 Each uses every core, and the same command continues a stopped one. Within a question p-values are corrected for the number of
-comparisons, between questions they are not. On two cores main takes about an hour, the others up to forty minutes each.
+comparisons, between questions they are not. On two cores main takes about an hour, cifar10 about six, the others up to
+forty minutes each.
 `--show` prints the recorded results, `--plan` what would be trained; `make results` writes docs/results.md.
 
 Recipes were chosen on validation samples (benchmarks/recipes.py, seeds 100 to 103); no run with a study's seeds preceded its
@@ -37,6 +39,7 @@ from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
 from layermatch_lite.data.views import Views
 from layermatch_lite.errors import InputError, check_choice
 from layermatch_lite.figures.clustering import cluster_quality, distance_to_center, drift
+from layermatch_lite.runs.recording import SHIPPED
 from layermatch_lite.studies import known_noise as known
 from layermatch_lite.studies import stats
 from layermatch_lite.studies.demo import untrained
@@ -250,14 +253,36 @@ def watch_centers(run, data, memory) -> dict | None:
     return {"training": [row]}
 
 
-# --- a GPU's ---------------------------------------------------------------------------------------------------------
+# --- CIFAR-10 --------------------------------------------------------------------------------------------------------
 
 
-def cifar10(**changes) -> Study:
+def cifar10() -> Study:
     """Three seeds: enough for intervals, too few for a decision, for their p-value cannot be below 2 / 2^3."""
 
+    def run(n: int, method: str) -> TrainConfig:
+        config = TrainConfig.preset("cifar_cpu", num_labels=n, method=method)
+        return config.changed(log_every=config.steps // 20, readout_every=config.steps)
+
+    methods = {4000: ("supervised", "fixmatch", "layermatch")}
+    methods[250] = (*methods[4000], "freematch", "grad_relu")
+    plan = {}
+    for n, rows in methods.items():
+        few = run(n, "supervised")
+        bounds = {"untrained": few.changed(steps=1, lr=1e-9), "every label": few.changed(num_labels=None)}
+        plan[f"cifar10, {n} labels"] = bounds | {m: run(n, m) for m in rows}  # the one step changes no weight
+    families = {
+        "pseudo-labels at all": everywhere(plan, "fixmatch", "supervised"),
+        "LayerMatch against FixMatch": everywhere(plan, "layermatch", "fixmatch"),
+    }
+    curves = ("accuracy", "mask_rate", "pseudo_label_accuracy")
+    return Study("cifar10", "CIFAR-10 on two cores", (0, 1, 2), plan, families, curves=curves, recorded=True)
+
+
+def cifar10_gpu(**changes) -> Study:
+    """On a GPU, with as many seeds: 40 labels, too, and FreeMatch and LayerMatch in one."""
+
     def run(n: int, method: str, **more) -> TrainConfig:
-        return TrainConfig.preset("classroom_gpu", num_labels=n, method=method, **more | changes)
+        return TrainConfig.preset("classroom_gpu_short", num_labels=n, method=method, **more | changes)
 
     plan = {
         f"cifar10, {n} labels": {
@@ -271,11 +296,11 @@ def cifar10(**changes) -> Study:
         "LayerMatch against FixMatch": everywhere(plan, "layermatch", "fixmatch"),
         "LayerMatch against FreeMatch": everywhere(plan, "layermatch", "freematch"),
     }
-    return Study("cifar10", "CIFAR-10 with a classroom's budget", (3000, 3001, 3002), plan, families)
+    return Study("cifar10_gpu", "CIFAR-10 with a classroom's budget", (3000, 3001, 3002), plan, families, recorded=True)
 
 
 STUDIES = {"main": main_study} | {
-    f.__name__: f for f in (known_noise, noise, depth, sensitivity, layers, centers, cifar10)
+    f.__name__: f for f in (known_noise, noise, depth, sensitivity, layers, centers, cifar10, cifar10_gpu)
 }
 
 
@@ -294,7 +319,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(study.described(), indent=1))
             return 0
         if not args.show:
-            carry_out(study, path, others=sorted(RECORDED.glob("*.json")), workers=args.workers)
+            recordings = None if args.out else SHIPPED
+            carry_out(study, path, others=sorted(RECORDED.glob("*.json")), recordings=recordings, workers=args.workers)
         print(stats.tables(load(path)))
     except (InputError, FloatingPointError, OSError) as error:
         print(f"studies.py: {error}", file=sys.stderr)

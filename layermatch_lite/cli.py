@@ -47,7 +47,7 @@ Train one model and save the run: settings, history and weights, in one file. Ct
 
 The last line shares each batch between two GPUs and gives the run of one, but for rounding (on CPUs, BatchNorm differs, too).
 
-Settings you leave out come from the recipe of the data set and, on MNIST-1D and digits, of the method. Recipes were chosen on
+Settings you leave out come from the recipe of the data set and, but for image folders, of the method. Recipes were chosen on
 validation samples; the first line of the output says which one it is. On a GPU, CIFAR-10 and folders start from the preset
 classroom_gpu_short.
 Losses: L_s is the cross-entropy on labelled samples, L_u that on pseudo-labels over tau; L = L_s + lambda_u L_u.

@@ -1,5 +1,6 @@
 """Several runs at once: in order, watched, reported as soon as they end; no worker is left over, and a dead one is named."""
 
+import errno
 import os
 import re
 import subprocess
@@ -8,13 +9,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
 from layermatch_lite import InputError, TrainConfig
+from layermatch_lite.runs import compare
+from layermatch_lite.runs import run as run_module
 from layermatch_lite.runs.compare import run_all
-from layermatch_lite.runs.train import train
+from layermatch_lite.runs.recording import Recorder, recording_of
+from layermatch_lite.runs.train import data_of, train
 from layermatch_lite.system import threads
 
 TINY = TrainConfig(dataset="two_moons", num_labels=4, batch_size=8, mu=2, steps=8, log_every=4, device="cpu")
@@ -92,6 +97,47 @@ def test_a_single_worker_is_this_process_and_leaves_its_threads_alone():
     threads = torch.get_num_threads()
     (outcome,) = run_all([TINY], watch=every_other_step, progress=False)
     assert outcome.seen[0]["process"] == os.getpid() and torch.get_num_threads() == threads
+
+
+def test_a_kept_run_continues_where_it_was_stopped_and_so_does_its_recording(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "SAVE_EVERY", 0)
+    recorder, data, started, stop = Recorder(snapshots=4, sample=20), data_of(TINY), [], [7]
+
+    def watch(run, data, memory):
+        started.append(run.step)
+        if run.step == stop[0]:
+            raise KeyboardInterrupt
+        return recorder(run, data, memory)
+
+    (whole,) = run_all([TINY], watch=recorder, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        run_all([TINY], watch=watch, keep=tmp_path / "kept", progress=False)
+    (kept,) = (tmp_path / "kept").iterdir()
+    stop.clear(), started.clear(), stop.append(None)
+    content = kept.read_bytes()
+    kept.write_bytes(content[:5000])
+    with pytest.raises(InputError, match="not a whole run.*Deleting it lets this run start over"):
+        run_all([TINY], watch=watch, keep=tmp_path / "kept", progress=False)
+    kept.write_bytes(content)
+    (continued,) = run_all([TINY], watch=watch, keep=tmp_path / "kept", progress=False)
+    assert started == [5, 6, 7, 8], "from its last record, at step 4"
+    assert continued.history == whole.history and not list(tmp_path.iterdir()), "nothing is left over"
+    a, b = (recording_of(outcome, data) for outcome in (whole, continued))
+    assert a.layer_benefit == b.layer_benefit
+    for name in ("steps", "labels", "features", "W", "confusion"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_a_disk_that_is_full_costs_a_kept_run_nothing_but_its_safety(tmp_path, monkeypatch):
+    def full(path, write):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(compare, "SAVE_EVERY", 0)
+    monkeypatch.setattr(run_module, "write_atomically", full)
+    with pytest.warns(UserWarning, match="No space left on device.*Nothing is saved yet; training continues"):
+        (outcome,) = run_all([TINY], keep=tmp_path, progress=False)
+    with threads(1):
+        assert outcome.history == train(TINY).history
 
 
 def test_what_each_raises_ends_the_runs():

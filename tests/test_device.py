@@ -4,6 +4,7 @@ import errno
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -366,14 +367,55 @@ def test_activations_are_counted_as_autograd_keeps_them():
     assert 1.7 < two / one < 2, "activations grow with the width, but for the first layer"
 
 
-def test_a_gpu_without_bf16_is_named(monkeypatch):
+def test_where_bf16_is_wanted_and_missing_one_warning_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Old GPU")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
-    with pytest.warns(UserWarning, match="Old GPU has no bf16 in hardware: training in float32"):
-        device.warn_without_bf16(torch.device("cuda"))
+    monkeypatch.setattr(device, "has_bf16", lambda _: False)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for wanted, where, name in (("auto", gpu, "Old GPU"), ("bf16", cpu, "this machine's cpu")):
+        with pytest.warns(UserWarning, match=f"{name} is not known to compute in bf16: training in float32"):
+            assert device.precision_of(wanted, where) == "float32"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        device.warn_without_bf16(torch.device("cpu"))
+        assert device.precision_of("auto", cpu) == device.precision_of("float32", gpu) == "float32"
+
+
+@pytest.mark.parametrize("slower", [torch.float32, torch.bfloat16])
+def test_a_cpu_has_bf16_where_it_is_faster_than_float32(monkeypatch, slower):
+    monkeypatch.setattr(device.F, "conv2d", lambda x, w, padding: time.sleep(0.004 if x.dtype == slower else 0.001))
+    assert device.has_bf16.__wrapped__(torch.device("cpu")) == (slower == torch.float32)
+
+
+def test_in_bf16_with_a_weak_pass_of_its_own_every_weight_learns(monkeypatch):
+    """The pass without gradients comes first: what autocast keeps of it must not cut the other pass off its weights."""
+    monkeypatch.setattr(device, "has_bf16", lambda _: True)
+    data = images()
+    own = dict(dataset="images", num_labels=data.num_labels, model="patch_cnn")
+    config = replace(SMALL, method="fixmatch", threshold=0.0, **own)
+    steps = train_steps(config.changed(precision="bf16", joint_forward=False, lr=0.1), data)
+    before = [p.clone() for p in next(steps).model.parameters()]
+    assert all(not torch.equal(p, q) for p, q in zip(before, next(steps).model.parameters()))
+
+
+def test_bf16_on_a_cpu_is_recorded_and_kept_when_a_run_is_resumed(monkeypatch, tmp_path):
+    """Features are in bf16, losses in float32; a processor without it, met later, continues in what the run began with."""
+    seen = []
+    real = methods.unlabelled_loss
+    spy = lambda z, *args, **kw: seen.append((z.dtype, (loss := real(z, *args, **kw)).dtype)) or loss
+    monkeypatch.setattr(methods, "unlabelled_loss", spy)
+    config = replace(SMALL, method="layermatch", precision="bf16", steps=4, log_every=2)
+    monkeypatch.setattr(device, "has_bf16", lambda _: True)
+    whole = train(config)
+    for run in train_steps(config):
+        if run.step == 2:
+            run.save(tmp_path / "run.pt")
+            break
+    monkeypatch.setattr(device, "has_bf16", lambda _: False)
+    monkeypatch.setattr(train_module, "has_bf16", lambda _: False)
+    with pytest.warns(UserWarning, match="started in bf16, which is only emulated here"):
+        resumed = train(resume=tmp_path / "run.pt")
+    assert whole.environment["precision"] == resumed.environment["precision"] == "bf16"
+    assert set(seen) == {(torch.bfloat16, torch.float32)} and resumed.history == whole.history
+    assert resumed.history != train(config.changed(precision="float32")).history
 
 
 def fills_up(monkeypatch, after):

@@ -131,6 +131,7 @@ def drawn():
         "benefit_over": lambda s: figures.benefit_over({"a": probed(s / 3)}),
         "two_by_two": lambda s: figures.two_by_two(probed(s / 3)),
         "over_training": lambda s: figures.over_training({"a": trained(s / 3)}, ("accuracy", "nmi")),
+        "seeds_over_training": lambda s: figures.seeds_over_training({"p": {"a": trained(s / 3)}}, "accuracy"),
         "differences_figure": lambda s: figures.differences_figure({"p": {"row": [0.1 - s, 0.2, 0.15]}}),
         "study_figure": lambda s: figures.study_figure(small_study(-s / 5), PANELS, ("fixmatch", "layermatch")),
         "families_figure": lambda s: figures.families_figure(small_study(-s / 5), ["q"]),
@@ -185,6 +186,7 @@ def test_alt_texts_are_true():
     assert {0.5, 0.1} <= {round(v, 1) for v in numbers(figures.benefit_over({"a": probed()})[1])}
     assert numbers(figures.differences_figure({"p": {"row": [0.1, 0.2, 0.15]}})[1])[-3:] == [0.15, 0.026, 0.274]
     assert numbers(figures.over_training({"a": trained()}, ("accuracy",))[1])[-1] == 0.5
+    assert numbers(figures.seeds_over_training({"p": {"a": trained()}}, "accuracy")[1]) == [0.5, 0.5, 0.5]
     r = load_recorded("digits_fixmatch")
     wrong, over = int((r.mask[-1] & ~r.right[-1]).sum()), int(r.mask[-1].sum())
     assert numbers(figures.confusion_figure(r, (20,))[1])[1:3] == [over, wrong]

@@ -6,7 +6,7 @@ from torch import nn
 
 from layermatch_lite import MLP, InputError, SmallCNN, SmallCNN1d, WideResNet
 from layermatch_lite.core.seeding import generator
-from layermatch_lite.models import build_model
+from layermatch_lite.models import Patches, build_model
 
 MODELS = [
     (MLP(num_classes=3), (2,)),
@@ -68,9 +68,22 @@ def test_features_in_the_plane(g):
         build_model("mlp_plane", (1, 40), 4)
 
 
+def test_patches_are_a_whitened_orthonormal_basis_of_4_by_4_pixels(g):
+    """Over many smooth images the mean of a patch, in each colour, has unit variance, and nothing has more."""
+    patches = Patches(3, bn_momentum=0.1)
+    basis = patches.weight.flatten(1)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(48), atol=1e-5, rtol=0)
+    x = torch.nn.functional.interpolate(torch.randn(64, 3, 8, 8, generator=g), size=32, mode="bilinear")
+    z = patches(x)
+    assert z.shape == (64, 48, 16, 16) and not list(patches.parameters())
+    spread = z.var(dim=(0, 2, 3))
+    assert (spread < 1.01).all() and (spread[::16] > 0.95).all() and spread.min() < 0.5, "what is faint stays so"
+
+
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("mlp_plane", (2,)), ("small_cnn_1d", (1, 40)), ("small_cnn", (1, 8, 8)), ("wrn-10-1", (3, 32, 32))],
+    [("mlp_plane", (2,)), ("small_cnn_1d", (1, 40)), ("small_cnn", (1, 8, 8)), ("patch_cnn", (3, 32, 32)),
+     ("wrn-10-1", (3, 32, 32))],  # fmt: skip
 )
 def test_building_a_model_draws_from_its_generator_alone(name, shape):
     before = torch.random.get_rng_state()

@@ -46,7 +46,7 @@ def test_cifar10_from_a_folder_end_to_end(tmp_path):
     assert first["shape"] == [50_000, 3, 32, 32] and first["test"] == 10_000 and first["classes"][0] == "airplane"
     assert first["bytes"] < 1e9
     assert 0 < first["accuracy"] < 1 and first["mask"] > 0
-    data, r = load_data("cifar10", 40, root=folder), load_recorded("cifar10_mini_40_fixmatch")
+    data, r = load_data("cifar10", 250, root=folder), load_recorded("cifar10_250_fixmatch")
     assert data.copy == "JPEG copy" and data.fingerprint == r.about["fingerprint"], "what was recorded had these images"
     assert torch.equal(find_images(r, data), data.x_unlabelled[torch.from_numpy(r.sample).long()]), "each is found again"
     again = load_data(folder, 40)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from layermatch_lite import InputError, TrainConfig, load_data, train, train_steps
+from layermatch_lite.labs.recorded import load_run
 from layermatch_lite.runs import recording as recording_module
-from layermatch_lite.runs.config import METHODS
 from layermatch_lite.runs.recording import SHIPPED, Recording, list_recorded, load_recorded, record, reduce
 
 SMALL = dict(dataset="blobs", num_labels=4, steps=10, batch_size=8, device="cpu")
@@ -180,21 +180,24 @@ def test_numbers_that_make_no_recording(wrong):
         record(TrainConfig(**SMALL), **wrong)
 
 
-def test_freematch_has_no_single_threshold_to_record():
-    with pytest.raises(InputError, match="FreeMatch has one per class; record another method"):
-        record(TrainConfig(dataset="two_moons", num_labels=4, method="freematch", steps=4, device="cpu"))
+def test_freematch_is_recorded_and_the_labs_say_why_not_there(tmp_path):
+    config = TrainConfig(dataset="two_moons", num_labels=4, method="freematch", steps=4, device="cpu")
+    record(config, snapshots=2, sample=20).save(tmp_path / "run.npz")
+    assert Recording.load(tmp_path / "run.npz").mask.shape == (3, 20)
+    with pytest.raises(InputError, match="records FreeMatch, which has a tau for each class"):
+        load_run(str(tmp_path / "run.npz"), 0)
 
 
 def test_the_shipped_recordings():
     names = list_recorded()
     assert {"mnist1d_fixmatch", "mnist1d_layermatch"} <= set(names)
-    assert {f"cifar10_mini_{n}_{m}" for n in (40, 250) for m in METHODS if m != "freematch"} <= set(names)
+    assert {f"cifar10_{n}_{m}" for n in (250, 4000) for m in ("supervised", "fixmatch", "layermatch")} <= set(names)
     assert sum(path.stat().st_size for path in SHIPPED.glob("*.npz")) < 10e6
     for name in names:
         r = load_recorded(name)
         if r.config.dataset == "cifar10":
-            size = "mini_" * (r.config.model == "small_cnn") + str(r.config.num_labels)
-            assert name == f"cifar10_{size}_{r.config.method}" and len(r.steps) == 21 and r.steps[-1] == r.config.steps
+            assert name == f"cifar10_{r.config.num_labels}_{r.config.method}" and "readout" in r.history[-1]
+            assert len(r.steps) == 21 and r.steps[-1] == r.config.steps
             assert r.data_name == "cifar10 (JPEG copy)" and r.prints is not None and "/" not in json.dumps(r.about)
             continue
         assert name == f"{r.config.dataset}_{r.config.method}" and len(r.steps) == 21 and r.steps[-1] == r.config.steps

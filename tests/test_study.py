@@ -1,5 +1,6 @@
 """Studies: resumed without repeating, kept whole, and refused where plan and file do not belong together."""
 
+import errno
 import json
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import studies
 import torch
 
 from layermatch_lite import InputError, TrainConfig
+from layermatch_lite.runs.recording import Recording
 from layermatch_lite.studies import files, study
 from layermatch_lite.studies.files import load
 from layermatch_lite.studies.report import watched
@@ -209,13 +211,49 @@ def test_an_unknown_study_is_named(capsys):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_the_study_of_cifar10_wants_a_gpu(tmp_path, capsys):
-    assert studies.main(["cifar10", "--out", str(tmp_path / "x.json")]) == 1
+def test_the_study_for_a_gpu_wants_one(tmp_path, capsys):
+    assert studies.main(["cifar10_gpu", "--out", str(tmp_path / "x.json")]) == 1
     assert "device='cuda' is not available here" in capsys.readouterr().err and not (tmp_path / "x.json").exists()
 
 
-def test_the_study_of_cifar10_has_the_rows_and_seeds_it_needs():
-    plan = studies.cifar10().described()
-    assert len(plan["seeds"]) >= 3 and list(plan["plan"]) == ["cifar10, 40 labels", "cifar10, 250 labels"]
-    for rows in plan["plan"].values():
-        assert {"every label", "supervised", "fixmatch", "layermatch", "freematch"} <= set(rows)
+@pytest.mark.parametrize("study", [studies.cifar10(), studies.cifar10_gpu()])
+def test_the_studies_of_cifar10_have_the_rows_and_seeds_they_need(study):
+    assert len(study.seeds) >= 3
+    for rows in study.plan.values():
+        assert {"supervised", "fixmatch", "layermatch"} <= set(rows)
+    assert {"freematch"} <= set(study.plan["cifar10, 250 labels"])
+
+
+@pytest.mark.slow
+def test_a_study_keeps_curves_and_records_its_first_seed(tmp_path):
+    rows = {m: replace(TINY, method=m, steps=20) for m in ("fixmatch", "layermatch")}
+    plan = {"moons": rows | {"again": rows["fixmatch"]}}
+    small = Study("small", "?", (0, 1), plan, {}, curves=("accuracy", "mask_rate"), recorded=True)
+    found = carry_out(small, tmp_path / "small.json", workers=2, progress=False)
+    assert sorted(p.name for p in tmp_path.glob("*.npz")) == ["two_moons_4_fixmatch.npz", "two_moons_4_layermatch.npz"]
+    r = Recording.load(tmp_path / "two_moons_4_layermatch.npz")
+    run = next(run for run in found["runs"] if (run["row"], run["seed"]) == ("layermatch", 0))
+    assert r.config.seed == 0 and r.accuracy == run["accuracy"]
+    curve = watched(found, "moons", "layermatch", "history").query("seed == 0")
+    assert curve.accuracy.tolist() == pytest.approx([h["accuracy"] for h in r.history], rel=1e-5)
+
+
+def test_a_disk_that_fills_up_ends_a_study_and_costs_no_finished_run(trained, monkeypatch, tmp_path):
+    seen, _ = trained
+    real, left = study.write_atomically, [2]
+
+    def fills_up(path, write):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, write)
+
+    monkeypatch.setattr(study, "write_atomically", fills_up)
+    with pytest.raises(InputError, match="No space left on device.*Free some space and give the same command again"):
+        carry_out(tiny(), tmp_path / "tiny.json", progress=False)
+    held = load(tmp_path / "tiny.json")["runs"]
+    monkeypatch.setattr(study, "write_atomically", real)
+    before = len(seen)
+    whole = carry_out(tiny(), tmp_path / "tiny.json", progress=False)
+    assert held and all(run in load(tmp_path / "tiny.json")["runs"] for run in held)
+    assert len(seen) - before < len({json.dumps(c.as_dict()) for *_, c in tiny().jobs()}) and len(whole["runs"]) == 8

@@ -475,7 +475,7 @@ def test_each_data_set_starts_from_its_own_recipe(tmp_path):
     assert (digits.lr, digits.strong_labelled, TrainConfig(dataset="digits", lr=0.5).lr) == (0.1, 0.5, 0.5)
     assert photographs.recipe == TrainConfig(dataset="cifar10").recipe == "photographs" != TrainConfig().recipe
     assert photographs.steps == 1000 and TrainConfig(dataset="blobs").recipe == "mnist1d"
-    freematch = TrainConfig(dataset="cifar10", method="freematch", variant=Variant(fairness=0.5)).variant
+    freematch = TrainConfig(dataset=str(tmp_path), method="freematch", variant=Variant(fairness=0.5)).variant
     assert (freematch.threshold_momentum, freematch.fairness) == (0.99, 0.5)
 
 

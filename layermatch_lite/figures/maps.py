@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import patheffects
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ..errors import InputError
@@ -18,7 +20,8 @@ def maps_figure(
     """Feature maps of recorded runs, one row per run, one column per snapshot; wrong pseudo-labels over the threshold are ringed.
 
     maps: {name: one (N, 2) array per snapshot, from `embedding.embed`}, recordings: {the same name: its run}. With one snapshot
-    the maps stand side by side. A sample is drawn as the number of its true class.
+    the maps stand side by side. A sample is drawn in the colour of its true class: as its digit, or as a point where the class
+    has a name, which stands in the middle of its points.
     """
     if any(len(points) != len(snapshots) for points in maps.values()):
         raise InputError(
@@ -31,21 +34,43 @@ def maps_figure(
     for row, (name, points) in zip(axes, maps.items()):
         r = recordings[name]
         everywhere = np.concatenate([np.asarray(p) for p in points])
-        low, high = everywhere.min(axis=0), everywhere.max(axis=0)
-        (left, bottom), (right, top) = low - 0.04 * (high - low), high + 0.04 * (high - low)
-        rates = []
+        # A few points far off would leave all others no room; they are drawn at the edge.
+        low, high = np.percentile(everywhere, (1, 99), axis=0)
+        start, end = low - 0.1 * (high - low), high + 0.1 * (high - low)
+        digits, rates = max(map(len, r.classes)) == 1, []
         for ax, s, p in zip(row, snapshots, points):
+            p = np.clip(p, start, end)
             wrong, over = r.mask[s] & ~r.right[s], r.mask[s].sum()
             rates.append(f"{wrong.sum() / max(1, over):.0%} of {over} at step {r.steps[s]}")
             for c, (color, _) in enumerate(class_styles(len(r.classes))):
-                ax.scatter(*p[r.y_true == c].T, s=46, color=color, marker=f"${c}$", linewidth=0.3, zorder=2)
+                size, marker = (46, f"${r.classes[c]}$") if digits else (16, "o")
+                ax.scatter(*p[r.y_true == c].T, s=size, color=color, marker=marker, linewidth=0.3, zorder=2)
             ax.scatter(*p[wrong].T, s=80, facecolor="none", edgecolor="black", linewidth=0.6, alpha=0.5, zorder=3)
-            ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
+            ax.set(xlim=(start[0], end[0]), ylim=(start[1], end[1]), xticks=[], yticks=[])
+            if not digits:
+                _name_classes(ax, p, r)
             ax.set_title(f"step {r.steps[s]}: {wrong.sum()} wrong of {over} over τ", fontsize=13)
         row[0].set_ylabel(name, fontsize=15)  # beside its row, or beside its map where there is only one row
         parts.append(f"{name} {', '.join(rates)}")
     figure.suptitle(title, fontsize=15)
     return figure, f"Feature maps; wrong among the pseudo-labels over the threshold: {'; '.join(parts)}."
+
+
+def _name_classes(ax, points: np.ndarray, r: Recording) -> None:
+    """Each class's name in the middle of its points, moved up where it would cover another."""
+    there = np.unique(r.y_true)
+    middles = ax.transLimits.transform([np.median(points[r.y_true == c], axis=0) for c in there])
+    placed: list[tuple[float, float]] = []
+    for k in middles[:, 1].argsort():
+        x, y = np.clip(middles[k], (0.14, 0.03), (0.86, 0.97))
+        while any(abs(x - other_x) < 0.3 and abs(y - other_y) < 0.06 for other_x, other_y in placed):
+            y += 0.01
+        placed.append((x, y))
+        color = 0.7 * np.array(to_rgb(class_styles(len(r.classes))[there[k]][0]))
+        ax.text(
+            x, y, r.classes[there[k]], transform=ax.transAxes, fontsize=12.5, weight="bold", color=color, ha="center",
+            va="center", path_effects=[patheffects.withStroke(linewidth=3, foreground="white")], zorder=4,
+        )  # fmt: skip
 
 
 def confusion_counts(y, labels, num_classes: int) -> np.ndarray:

@@ -149,3 +149,34 @@ def over_training(
         parts.append(f"{QUANTITIES[quantity]}: {', '.join(ends)}")
     legend_beside(figure, axes)
     return figure, f"At the last step, mean of {_seeds(tables)}. {'; '.join(parts)}."
+
+
+def seeds_over_training(
+    curves: dict[str, dict[str, pd.DataFrame]], quantity: str, title: str = ""
+) -> tuple[Figure, str]:
+    """One of QUANTITIES over training, every seed a line of its own, for runs too few to average.
+
+    curves: {panel: {row: table with seed, step and the quantity}}; rows without the quantity are left out.
+    """
+    check_choice("quantity", quantity, QUANTITIES)
+    figure, axes = panels(len(curves), 4.6, 4.7, beside=1.6, title=title, sharey=True)
+    styles = row_styles(list(dict.fromkeys(name for rows in curves.values() for name in rows)))
+    parts = []
+    for ax, (panel, rows) in zip(axes, curves.items()):
+        ends = []
+        for name, t in rows.items():
+            if quantity not in t or (t := t.dropna(subset=quantity)).empty:
+                continue  # a row without pseudo-labels, or one that has not been trained yet
+            color, marker, line = styles[name]
+            for n, (_, one) in enumerate(t.groupby("seed")):
+                ax.plot(
+                    one["step"], one[quantity], color=color, marker=marker, linestyle=line, linewidth=2, markersize=6,
+                    markevery=[-1], label=None if n else name,
+                )  # fmt: skip
+            last = t[t["step"] == t["step"].max()][quantity]
+            ends.append(f"{name} {', '.join(f'{v:.3f}' for v in last)}")
+        dress(ax, panel, "training step")
+        parts.append(f"{panel}: {'; '.join(ends)}")
+    label_left(axes, QUANTITIES[quantity])
+    legend_beside(figure, axes)
+    return figure, f"{sentence(QUANTITIES[quantity])} at the last step, seed by seed. {'. '.join(parts)}."

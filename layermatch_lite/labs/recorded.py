@@ -16,7 +16,7 @@ from ..runs.recording import Recording, find_images, list_recorded, load_recorde
 from ..runs.train import data_of
 from .cache import cache_file, writing
 
-RUNS = tuple(list_recorded())
+RUNS = tuple(name for name in list_recorded() if not name.endswith("freematch"))  # whose tau is not one number
 
 
 def is_file(run: str) -> bool:
@@ -41,9 +41,13 @@ def missing(run: str, seed: int) -> tuple | None:
 def load_run(run: str, seed: int) -> Recording:
     """The recording; raises InputError where there is no such run, or its file cannot be read."""
     if not is_file(run) and seed == _shipped(run).config.seed:
-        return _shipped(run)
-    path = Path(run) if is_file(run) else _cached(run, seed)
-    return _read(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+        found = _shipped(run)
+    else:
+        path = Path(run) if is_file(run) else _cached(run, seed)
+        found = _read(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+    if found.config.switches.freematch:
+        raise InputError(f"{run} records FreeMatch, which has a tau for each class, and the labs draw one; give another.")
+    return found
 
 
 def confidences(r: Recording) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..errors import InputError, check_range
 from ..figures.embedding import embed, is_cached
 from ..figures.maps import confusion_counts
 from ..figures.style import class_styles
-from ..runs.recording import Recording, load_recorded
+from ..runs.recording import Recording, list_recorded, load_recorded
 from ..system import read_npz, write_atomically
 from . import recorded
 from .drawing import Canvas, Look, Squares
@@ -104,7 +104,7 @@ def shipped_maps() -> dict[str, np.ndarray]:
 
 def record_maps() -> None:
     """Write the UMAP maps of all runs that come with the package to `MAPS`; those that exist already are kept."""
-    runs = [load_recorded(name) for name in recorded.RUNS]
+    runs = [load_recorded(name) for name in list_recorded()]
     found = {_features_key(r): np.stack(maps(r, "umap")).astype(np.float16) for r in runs}
     write_atomically(MAPS, lambda f: np.savez_compressed(f, **found))
     shipped_maps.cache_clear()

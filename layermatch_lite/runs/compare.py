@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing.resource_tracker
 import os
 import signal
 import statistics
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +23,10 @@ import numpy as np
 from ..errors import InputError, check_range
 from ..system import threads, usable_cores
 from .config import TrainConfig
-from .train import data_of, train_steps
+from .run import Run
+from .train import data_of, save_or_warn, train_steps
+
+SAVE_EVERY = 30.0  # seconds, at least, between two saves of a run that is kept
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Outcome:
     seconds: float
     environment: dict
     seen: list[dict] = field(default_factory=list)  # what `watch` returned
+    data: dict = field(default_factory=dict)  # `Run.data`
 
     @property
     def accuracy(self) -> float:
@@ -53,6 +60,7 @@ def run_all(
     *,
     watch: Callable | None = None,
     each: Callable[[int, Outcome], None] | None = None,
+    keep: Path | None = None,
     workers: int | None = None,
     progress: bool = True,
     title: str = "training",
@@ -63,6 +71,9 @@ def run_all(
     what it returns, unless None, is kept in `Outcome.seen`.
 
     each: each(i, outcome) is called here as soon as config i has been trained.
+
+    keep: a folder for runs that take long: each is saved there at its records, at most twice a minute, continued from there the
+    next time, and removed once `each` has returned. With it, a watch may remember nothing but what it returns (`run.seen`).
 
     Ctrl-C (or a kernel interrupt) stops all of them at once and raises KeyboardInterrupt. A single worker is this process.
     """
@@ -79,12 +90,14 @@ def run_all(
         steps = np.memmap(Path(folder) / "steps", np.int64, "w+", shape=len(configs) + 1)  # each run's; none is not allowed
         with _bar(steps, sum(c.steps for c in configs), title, progress):
             with _interrupts_held_back():
-                found = pool(delayed(_train_one)(i, c, watch, steps.filename, os.getpid()) for i, c in enumerate(configs))
+                found = pool(delayed(_train_one)(i, c, watch, keep, steps.filename, os.getpid()) for i, c in enumerate(configs))
             try:
                 for i, outcome in found:
                     outcomes[i] = outcome
                     if each is not None:
                         each(i, outcome)
+                    if keep is not None:
+                        _place(keep, configs[i], watch).unlink(missing_ok=True)
             except BrokenProcessPool as error:
                 raise InputError(
                     f"A worker process died ({str(error).splitlines()[0]}). If memory ran out, use fewer (--workers 1); "
@@ -94,6 +107,8 @@ def run_all(
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that not every outcome was fetched
                     found.close()
+    if keep is not None and keep.is_dir() and not any(keep.iterdir()):
+        keep.rmdir()
     if workers > 1:
         get_reusable_executor(reuse=True).shutdown()  # idle workers would keep their memory for five minutes
     return [outcomes[i] for i in range(len(configs))]
@@ -143,18 +158,38 @@ def _interrupts_held_back() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _train_one(i: int, config: TrainConfig, watch: Callable | None, counts: str, parent: int) -> tuple[int, Outcome]:
-    steps, seen, memory = np.memmap(counts, np.int64, "r+"), [], {}
+def _place(folder: Path, config: TrainConfig, watch: Callable | None) -> Path:
+    """Where a run with this config, watched like this, is kept until it is finished."""
+    what = json.dumps([config.as_dict(), getattr(watch, "__qualname__", repr(watch))], sort_keys=True)
+    return folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.pt"
+
+
+def _train_one(
+    i: int, config: TrainConfig, watch: Callable | None, keep: Path | None, counts: str, parent: int
+) -> tuple[int, Outcome]:
+    steps, memory = np.memmap(counts, np.int64, "r+"), {}
     here = os.getpid() == parent
+    path = None if keep is None else _place(keep, config, watch)
+    resume = path if path is not None and path.exists() else None
+    if resume is not None:
+        try:
+            Run.load(resume)
+        except InputError as error:
+            raise InputError(f"{error} Deleting it lets this run start over.") from error
+    saved = time.monotonic()
     with threads(1):
         data = data_of(config)
-        for run in train_steps(config, data):
-            if watch is not None and (found := watch(run, data, memory)) is not None:
-                seen.append(found)
+        for n, run in enumerate(train_steps(config, data, resume=resume)):
+            watched = n == 0 and resume is not None  # before it was stopped
+            if watch is not None and not watched and (found := watch(run, data, memory)) is not None:
+                run.seen.append(found)
+            if path is not None and run.just_logged and time.monotonic() - saved > SAVE_EVERY:
+                save_or_warn(run, path)
+                saved = time.monotonic()
             steps[i] = run.step
             if not here and os.name == "posix" and os.getppid() != parent:
                 os._exit(1)  # the parent was killed, and nobody waits for this run
-    return i, Outcome(config, run.history, run.seconds, run.environment, seen)
+    return i, Outcome(config, run.history, run.seconds, run.environment, run.seen, run.data)
 
 
 def as_record(outcome: Outcome) -> dict:

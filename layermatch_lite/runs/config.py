@@ -33,7 +33,7 @@ METHODS = {
 }
 
 # What a setting that is left out is for each kind of data; points in the plane and your own tensors borrow MNIST-1D's.
-# Chosen on validation samples (benchmarks/recipes.py, benchmarks/miniature.py).
+# Chosen on validation samples (benchmarks/recipes.py, benchmarks/cifar_recipe.py).
 MNIST1D = dict(
     threshold=0.8, strong_labelled=1.0, lr=0.03, batch_size=32, mu=4, steps=600, threshold_momentum=0.99, fairness=0.01
 )
@@ -42,7 +42,7 @@ RECIPES = {
     "digits": MNIST1D | dict(strong_labelled=0.5, lr=0.1, threshold_momentum=0.9, fairness=0.001),
     "photographs": MNIST1D | dict(strong_labelled=0.5, steps=1000, fairness=0.001),
 }
-# Every method's own on top, tau above all: {data set: {number of labels: {method: settings}}}, by benchmarks/recipes.py.
+# Every method's own on top, tau above all: {data set: {number of labels: {method: settings}}}, by the same two.
 OWN = json.loads(Path(__file__).with_name("recipes.json").read_text())
 BY_RECIPE = "(default: the recipe's)"
 
@@ -89,7 +89,8 @@ class TrainConfig:
         0.999, "decay of the averaged parameters that are evaluated (they warm up), below 1", 0, 1, open_high=True
     )
     model: str = setting(
-        "auto", "mlp, mlp_plane (two features), small_cnn_1d, small_cnn or wrn-28-2; auto goes by the data"
+        "auto",
+        "mlp, mlp_plane (two features), small_cnn_1d, small_cnn, patch_cnn (photographs on a CPU) or wrn-28-2; auto: by the data",
     )
     bn_momentum: float = setting(0.1, "weight of the newest batch in BatchNorm's running statistics", 0, 1, open_low=True)
 
@@ -98,6 +99,12 @@ class TrainConfig:
     probe_every: int | None = setting(None, "steps between two measurements of the layer benefit (default: never)", 1)
     readout_every: int | None = setting(None, "steps between two readouts of the features (default: never)", 1)
     device: str = setting("auto", "cpu, cuda, cuda:1 or mps; auto takes the fastest there is")
+    precision: str = setting(
+        "auto",
+        "what the network is computed in, losses excepted: bf16 (float32 where the hardware has none), float32, or auto: bf16 on "
+        "NVIDIA GPUs, float32 elsewhere",
+        choices=("auto", "bf16", "float32"),
+    )
     joint_forward: bool = setting(
         True,
         "labelled, weak and strong views in one pass; off: the weak views in a pass of their own without gradients, which "
@@ -242,8 +249,11 @@ FAST_CIFAR = FIXMATCH_CIFAR | dict(joint_forward=False, bn_momentum=0.05, compil
 PRESETS = {
     # The recipe of the data set, up to twenty seconds a run on a laptop.
     "demo_cpu": dict(device="cpu"),
-    # CIFAR-10 in miniature, two minutes on two cores: to watch a training, not to judge a method (benchmarks/miniature.py).
-    "cifar_cpu": dict(dataset="cifar10", model="small_cnn", num_labels=250, log_every=100, device="cpu"),
+    # CIFAR-10 on a CPU: the network and the precision that a processor is fast with. Batches, steps and tau come from the recipe
+    # (benchmarks/cifar_recipe.py). Up to half an hour a run on one core that computes in bf16.
+    "cifar_cpu": dict(
+        dataset="cifar10", model="patch_cnn", num_labels=250, precision="bf16", joint_forward=False, lr=0.1, device="cpu"
+    ),
     # Short runs on one GPU, with BN and EMA quick enough for them. Not yet measured: benchmarks/gpu.py measures them.
     "classroom_gpu": FAST_CIFAR | dict(num_labels=250, steps=60_000, log_every=1000),
     "classroom_gpu_short": FAST_CIFAR | dict(num_labels=250, steps=12_000, log_every=500),

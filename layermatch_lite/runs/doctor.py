@@ -74,11 +74,9 @@ def _numbers(version: str) -> list[int]:
 def _device() -> str:
     import torch
 
-    if torch.cuda.is_available():
-        bf16 = "" if has_bf16(torch.device("cuda")) else ", no bf16: trains in float32"
-        return f"cuda: {torch.cuda.get_device_name()}{bf16}"
-    kind = "mps" if torch.backends.mps.is_available() else "cpu"
-    return f"{kind}, {usable_cores()} cores (enough for everything but real CIFAR-10 training)"
+    kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    name = f"cuda: {torch.cuda.get_device_name()}" if kind == "cuda" else f"{kind}, {usable_cores()} cores"
+    return f"{name}, {'has bf16' if has_bf16(torch.device(kind)) else 'without bf16: computes in float32'}"
 
 
 def _widgets() -> tuple[bool, str, str, str]:
@@ -131,7 +129,6 @@ def _warm_umap() -> None:
     from .recording import load_recorded
 
     moments = {f"digits_{method}": (1, 6, 20) for method in ("supervised", "fixmatch", "layermatch")}
-    moments |= {f"cifar10_mini_250_{method}": (1, 20) for method in ("fixmatch", "layermatch")}
     for name, snapshots in moments.items():
         embed([load_recorded(name).features[s] for s in snapshots])
 

@@ -37,7 +37,7 @@ def batches_of(run: Run, data: SSLData, views: Views) -> Iterator[Batch]:
 
 def forward_of(run: Run) -> Callable[[Batch], list[Tensor | None]]:
     """The forward pass of a run's steps, as its config and device have it."""
-    config, device = run.config, next(run.model.parameters()).device
+    config = run.config
     model = shared_model(run.model)
     features = compiled(model.features, cuda_graphs=config.cuda_graphs) if config.compile else model.features
     features = shared_features(model, features)
@@ -45,7 +45,7 @@ def forward_of(run: Run) -> Callable[[Batch], list[Tensor | None]]:
     def forward(batch: Batch) -> list[Tensor | None]:
         if config.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()  # both passes of a step keep their outputs until the next step
-        with autocast(device):
+        with autocast(run.environment):
             if config.joint_forward:
                 return joint_features(features, batch)
             with torch.no_grad():

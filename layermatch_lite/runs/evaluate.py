@@ -24,9 +24,10 @@ class NonFiniteLoss(FloatingPointError):
 
 def evaluate(run: Run, data: SSLData, views: Views) -> dict:
     """Accuracy of the EMA model on the test part, and on the validation part where there is one."""
-    result = {"accuracy": accuracy(run.ema.module, views, data.x_test, data.y_test)}
-    if data.num_val:
-        result["val_accuracy"] = accuracy(run.ema.module, views, data.x_val, data.y_val)
+    with autocast(run.environment):
+        result = {"accuracy": accuracy(run.ema.module, views, data.x_test, data.y_test)}
+        if data.num_val:
+            result["val_accuracy"] = accuracy(run.ema.module, views, data.x_val, data.y_val)
     return result
 
 
@@ -39,8 +40,7 @@ def accuracy(model: nn.Module, views: Views, x: Tensor, y: Tensor) -> float:
 @torch.no_grad()
 def predictions(model: nn.Module, views: Views, x: Tensor, batch: int = 1000) -> Tensor:
     """(N,) int64: the most probable class of each sample, without augmentation; the model must be in eval mode."""
-    with autocast(x.device):
-        return torch.cat([model(views.plain(part)).argmax(dim=1) for part in x.split(batch)])
+    return torch.cat([model(views.plain(part)).argmax(dim=1) for part in x.split(batch)])
 
 
 def measure_layer_benefit(run: Run, data: SSLData, views: Views, g: torch.Generator) -> list[dict]:

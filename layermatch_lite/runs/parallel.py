@@ -102,6 +102,11 @@ def min_over_processes_(x: Tensor) -> Tensor:
     return x
 
 
+def on_every_process(here: bool, device: torch.device) -> bool:
+    """Is something true here and on all the others?"""
+    return here if world_size() == 1 else bool(min_over_processes_(torch.tensor(float(here), device=device)))
+
+
 def sum_over_processes(x: Tensor) -> Tensor:
     """The sum of every process's x; a gradient with respect to it reaches the samples of every process."""
     return _Sum.apply(x) if world_size() > 1 else x

@@ -11,23 +11,28 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.losses import pseudo_label
+from ..core.losses import linear, pseudo_label
 from ..core.seeding import generator
 from ..data.sets import SSLData
 from ..data.views import Views
 from ..errors import InputError, check_choice, check_file, check_range
+from ..models import in_mode
 from ..system import read_npz, write_atomically
 from .config import TrainConfig
 from .device import autocast
 from .evaluate import measure_layer_benefit, predictions
 from .run import Run
 from .train import data_of, train_steps
+
+if TYPE_CHECKING:
+    from .compare import Outcome
 
 FORMAT, VERSION = "layermatch_lite recording", 1
 SHIPPED = Path(__file__).with_name("recorded")
@@ -188,33 +193,80 @@ def record_steps(
     components: int = 16,
 ) -> Generator[Run, None, Recording]:
     """`record` step by step, for whoever wants to watch or stop it: yields as `train_steps`, and returns the recording."""
-    for name, value in (("sample", sample), ("components", components)):
-        check_range(name, value, 1, whole=True)
-    if config.switches.freematch:
-        raise InputError("a recording holds one tau, and FreeMatch has one per class; record another method.")
+    check_range("components", components, 1, whole=True)
+    recorder = Recorder(snapshots, sample)
+    check_range("snapshots", snapshots, 1, config.steps, whole=True)
     if data is None:
         data = data_of(config)
-    check_range("snapshots", snapshots, 1, config.steps, whole=True)
-    at = {round(config.steps * k / snapshots) for k in range(snapshots + 1)}
-    pool = len(data.x_unlabelled)
-    chosen = torch.randperm(pool, generator=generator(config.seed, "recorded sample"))[:sample].sort().values
-    seen, taken = None, []
+    run, memory = None, {}
     try:
         for run in train_steps(config, data, model=model):
-            if seen is None:
-                seen = data.to(run.environment["device"])
-                views = Views(seen)
-                g = generator(config.seed, "recorded benefit", seen.x_unlabelled.device)
-            if run.step in at:
-                taken.append(_snapshot(run, seen, views, chosen.to(seen.x_unlabelled.device), g))
+            if (snapshot := recorder(run, data, memory)) is not None:
+                run.seen.append(snapshot)
             yield run
     except KeyboardInterrupt:
-        if not taken:
+        if run is None or not run.seen:
             raise
-    features, explained = reduce([t.pop("z") for t in taken], components)
-    stack = lambda key, dtype: np.stack([t[key].cpu().numpy() for t in taken]).astype(dtype)
+    return recording_of(run, data, components)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Watches a run as `compare.run_all` has it watched: called after every step, it returns a snapshot where one is due.
+
+    snapshots, sample: as for `record`. seed: the runs of this seed alone (None: all).
+    """
+
+    snapshots: int = 20
+    sample: int = 400
+    seed: int | None = None
+
+    def __post_init__(self):
+        for name in ("sample", "snapshots"):
+            check_range(name, getattr(self, name), 1, whole=True)
+
+    def __call__(self, run: Run, data: SSLData, memory: dict) -> dict | None:
+        config, n = run.config, min(self.snapshots, run.config.steps)
+        if run.step not in {round(config.steps * k / n) for k in range(n + 1)} or self.seed not in (None, config.seed):
+            return None
+        if not memory:
+            data = data.to(run.environment["device"])
+            g = generator(config.seed, "recorded benefit", data.x_unlabelled.device)
+            if run.seen:  # a resumed run
+                g.set_state(run.seen[-1]["generator"])
+            order = torch.randperm(len(data.x_unlabelled), generator=generator(config.seed, "recorded sample"))
+            memory.update(data=data, views=Views(data), g=g, sample=order[: self.sample].sort().values)
+        return _snapshot(run, **memory)
+
+
+def _snapshot(run: Run, data: SSLData, views: Views, g: torch.Generator, sample: Tensor) -> dict:
+    model, centers = run.model, run.model.classifier if run.centers is None else run.centers
+    with in_mode(model, train=False), autocast(run.environment):
+        z = torch.cat(list(_features(model, views, data.x_unlabelled[sample.to(data.mean.device)])))
+        labels, mask, confidence = pseudo_label(linear(z, model.classifier.weight, model.classifier.bias), run.threshold)
+        predicted = predictions(run.ema.module, views, data.x_test)
+    C = len(data.classes)
+    seen = {
+        "z": z,
+        "labels": labels,
+        "mask": mask,
+        "confidence": confidence,
+        "W": model.classifier.weight.detach().clone(),
+        "W_bar": centers.weight.detach().clone(),
+        "confusion": torch.bincount(data.y_test * C + predicted, minlength=C * C).view(C, C),
+    }
+    benefit = measure_layer_benefit(run, data, views, g)
+    tensors = {name: t.cpu() for name, t in seen.items()}
+    return tensors | {"step": run.step, "sample": sample, "benefit": benefit, "generator": g.get_state()}
+
+
+def recording_of(run: Run | Outcome, data: SSLData, components: int = 16) -> Recording:
+    """The recording of a run that a `Recorder` watched, on the data it was trained on. components: as for `record`."""
+    taken, chosen = run.seen, run.seen[0]["sample"]
+    features, explained = reduce([t["z"].numpy() for t in taken], components)
+    stack = lambda key, dtype: np.stack([t[key].numpy() for t in taken]).astype(dtype)
     return Recording(
-        config,
+        run.config,
         run.data | {"environment": run.environment, "seconds": round(run.seconds, 1)},
         run.history,
         [{"step": t["step"], **row} for t in taken for row in t["benefit"]],
@@ -233,33 +285,10 @@ def record_steps(
     )
 
 
-def _snapshot(run: Run, data: SSLData, views: Views, chosen: Tensor, g: torch.Generator) -> dict:
-    model, centers = run.model, run.model.classifier if run.centers is None else run.centers
-    model.eval()
-    z = torch.cat(list(_features(model, views, data.x_unlabelled[chosen])))
-    labels, mask, confidence = pseudo_label(model.classifier(z), run.threshold)
-    model.train()
-    predicted = predictions(run.ema.module, views, data.x_test)
-    C = len(data.classes)
-    return {
-        "step": run.step,
-        "z": z.cpu().numpy(),
-        "labels": labels,
-        "mask": mask,
-        "confidence": confidence,
-        "W": model.classifier.weight.detach().clone(),
-        "W_bar": centers.weight.detach().clone(),
-        "confusion": torch.bincount(data.y_test * C + predicted, minlength=C * C).view(C, C),
-        "benefit": measure_layer_benefit(run, data, views, g),
-    }
-
-
 @torch.no_grad()
 def _features(model, views: Views, x: Tensor, batch: int = 1000) -> Iterator[Tensor]:
     for part in x.split(batch):
-        with autocast(x.device):
-            z = model.features(views.plain(part))
-        yield z.float()
+        yield model.features(views.plain(part)).float()
 
 
 def prints(x: Tensor) -> np.ndarray:

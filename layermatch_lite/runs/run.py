@@ -54,6 +54,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     history: list[dict] = field(default_factory=list)
+    seen: list[dict] = field(default_factory=list)  # what a watch kept of it, plain data and tensors (`compare.run_all`)
     mid_step: bool = False  # a step is under way, or was interrupted
     saved: int | None = None  # the step that the file holds which this run was saved to or loaded from
 
@@ -151,6 +152,7 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "history": self.history,
+            "seen": self.seen,
             "state": {name: part.state_dict() for name, part in self._stateful().items()},
             "generators": {name: g.get_state() for name, g in self.generators.items()},
         }
@@ -199,7 +201,7 @@ class Run:
                     g.set_state(content["generators"][name])
             run.environment, run.history = content["environment"], content["history"]
             run.step, run.seconds = content["step"], content["seconds"]
-            run.saved = run.step
+            run.seen, run.saved = content.get("seen", []), run.step
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} cannot be used here ({reason}); use another copy, or train again.") from error

@@ -20,10 +20,10 @@ from ..models import build_model
 from ..system import threads
 from ..variants.build import build_method
 from .config import TrainConfig
-from .device import free_memory, has_bf16, out_of_memory, pick_device, warn_without_bf16
+from .device import free_memory, has_bf16, out_of_memory, pick_device, precision_of
 from .engine import batches_of, forward_of, views_of
 from .evaluate import Meter, evaluate, measure_layer_benefit
-from .parallel import check_shares, rank, rank_0_first, world_size
+from .parallel import check_shares, on_every_process, rank, rank_0_first, world_size
 from .run import Run
 
 
@@ -91,10 +91,11 @@ def save_or_warn(run: Run, path: str | PathLike) -> None:
     try:
         run.save(path)
     except InputError as error:
-        if run.saved is None:
+        if run.step == 0:
             raise
+        held = "Nothing is saved yet" if run.saved is None else f"The file holds step {run.saved}"
         then = "nothing more will be saved" if run.finished else "training continues, and the next record is saved if it can be"
-        warnings.warn(f"step {run.step}: {error} The file holds step {run.saved}; {then}.", stacklevel=3)
+        warnings.warn(f"step {run.step}: {error} {held}; {then}.", stacklevel=3)
 
 
 def train_steps(
@@ -144,7 +145,7 @@ def train_steps(
 def _out_of_memory(run: Run, free: int) -> InputError:
     config, shape = run.config, tuple(run.data["sample_shape"])
     like = run.model.cpu() if run.network else build_model(config.model, shape, len(run.data["classes"]))
-    return out_of_memory(config, like, shape, free, has_bf16(torch.device(run.environment["device"])))
+    return out_of_memory(config, like, shape, free, run.environment["precision"] == "bf16")
 
 
 def prepare(
@@ -208,7 +209,12 @@ def prepare(
             f"{resume} was trained on another split of {run.data['name']!r} than this one "
             f"({run.data['fingerprint']}, now {about['fingerprint']}); give it the data it had."
         )
-    warn_without_bf16(torch.device(device))
+    device = torch.device(device)
+    if "precision" not in run.environment:
+        bf16 = on_every_process(precision_of(config.precision, device) == "bf16", device)
+        run.environment["precision"] = "bf16" if bf16 else "float32"
+    elif run.environment["precision"] == "bf16" and not has_bf16(device):
+        warnings.warn(f"{resume} was started in bf16, which is only emulated here, slowly", stacklevel=3)
     return run, data.to(device)
 
 

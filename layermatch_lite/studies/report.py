@@ -13,6 +13,7 @@ import pandas as pd
 from ..errors import InputError, check_choice
 from ..runs.compare import Outcome, as_record
 from ..system import write_atomically
+from . import stats
 from .stats import spread
 
 NAMES = {
@@ -126,6 +127,20 @@ def readout_table(rows: dict[str, list[dict]]) -> pd.DataFrame:
     cell = lambda values: f"{statistics.fmean(values):.3f} ± {spread(values):.3f}"
     found = {name: {READOUTS[k]: cell([r[k] for r in seeds]) for k in READOUTS} for name, seeds in rows.items()}
     return pd.DataFrame.from_dict(found, orient="index").rename_axis("")
+
+
+def seed_table(study: dict, setting: str) -> pd.DataFrame:
+    """Every run of a setting, also of an unfinished study: test accuracy seed by seed ("–": not yet trained), then means over
+    the seeds that are there: pseudo-labels late in training, and readouts at the end, where they were measured."""
+    ends = {"labels right": "pseudo_label_accuracy", "mask rate": "mask_rate"}
+    ends |= {READOUTS[k]: f"readout/{k}" for k in READOUTS if k != "own"}
+    rows = {}
+    for row in study["plan"][setting]:
+        found = stats.values(study, setting, row)
+        cells = {f"seed {seed}": f"{found[seed]:.3f}" if seed in found else "–" for seed in study["seeds"]}
+        means = {name: list(stats.values(study, setting, row, key).values()) for name, key in ends.items()}
+        rows[NAMES.get(row, row)] = cells | {k: f"{statistics.fmean(v):.3f}" if v else "–" for k, v in means.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("")
 
 
 def paired_differences(outcomes: Sequence[Outcome], method: str, baseline: str) -> list[float]:

@@ -18,7 +18,9 @@ from ..errors import InputError
 from ..runs.compare import Outcome, run_all
 from ..runs.config import TrainConfig
 from ..runs.device import pick_device
+from ..runs.recording import Recorder, recording_of
 from ..runs.run import environment
+from ..runs.train import data_of
 from ..system import write_atomically
 from .files import FORMAT, VERSION, as_json, load
 from .report import columns, early_and_late, layer_benefits
@@ -35,6 +37,8 @@ class Study:
     are corrected for their number together.
     watch: looks into every run as in `run_all`, and returns {table: its new rows} or None; the tables are kept with the run, and
     `report.watched` reads them. A function of a module.
+    curves: quantities of the history to keep at every record, as the table "history".
+    recorded: record the first seed's runs (in place of a watch), those of rows that are methods.
     """
 
     name: str
@@ -43,10 +47,14 @@ class Study:
     plan: dict[str, dict[str, TrainConfig]]
     families: dict[str, list[tuple[str, str, str]]]
     watch: Callable | None = None
+    curves: tuple[str, ...] = ()
+    recorded: bool = False
 
     def __post_init__(self):
         if not self.seeds or not any(self.plan.values()):
             raise InputError(f"the study {self.name!r} has no seeds or no rows; give at least one of each.")
+        if self.recorded and self.watch:
+            raise InputError(f"the study {self.name!r} is recorded, which takes the place of its watch; leave one of them out.")
         for question, family in self.families.items():
             for setting, *rows in family:
                 for row in rows:
@@ -84,17 +92,20 @@ def carry_out(
     path: str | PathLike,
     *,
     others: Sequence[str | PathLike] = (),
+    recordings: str | PathLike | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> dict:
     """Train what is missing from the study's file and return its content.
 
     others: files of studies whose runs are reused where config, seed, versions and device are the same: the same run would
-    come out. A study that watches its runs reuses none.
-    Stopped halfway (Ctrl-C, a crash), the file keeps every finished run, and the next call trains the others.
+    come out. A study that watches its runs, or keeps curves or recordings of them, reuses none.
+    recordings: the folder for a recorded study's recordings, DATASET_LABELS_METHOD.npz (default: that of the study's file).
+    Stopped halfway (Ctrl-C, a crash), the file keeps every finished run, and the next call trains the others. Where a study has
+    no watch, runs of more than half a minute are saved meanwhile, in a folder beside the file, and continued from there.
 
     Raises:
-        InputError: where the file holds another study, another plan, or comes from another version.
+        InputError: where the file holds another study, another plan, comes from another version, or cannot be written.
     """
     path = Path(path)
     content = {"format": FORMAT, "version": VERSION, **study.described(), "environment": {}, "runs": []}
@@ -112,11 +123,19 @@ def carry_out(
     content["environment"] = content["environment"] or here
 
     def keep() -> None:
-        write_atomically(path, lambda f: f.write(as_json(content)))
+        try:
+            write_atomically(path, lambda f: f.write(as_json(content)))
+        except OSError as error:
+            raise InputError(
+                f"{path} could not be written ({error.strerror or error}); the runs it held before are unharmed. Free some space "
+                "and give the same command again."
+            ) from error
 
     done = {(r["setting"], r["row"], r["seed"]) for r in content["runs"]}
     missing = [job for job in jobs if (job[0], job[1], job[2].seed) not in done]
-    known = {} if study.watch else _known_runs(others, content["environment"])
+    recordings = path.parent if recordings is None else Path(recordings)
+    watch = Recorder(seed=study.seeds[0]) if study.recorded else study.watch
+    known = {} if watch or study.curves else _known_runs(others, content["environment"])
     for setting, row, config in list(missing):
         if (key := _key(config)) in known:
             content["runs"].append({"setting": setting, "row": row, "seed": config.seed} | known[key])
@@ -127,15 +146,21 @@ def carry_out(
         places.setdefault(_key(config), []).append((setting, row))
 
     def record(_: int, outcome: Outcome) -> None:
-        for setting, row in places[_key(outcome.config)]:
-            content["runs"].append({"setting": setting, "row": row, "seed": outcome.config.seed} | summary(outcome))
+        config = outcome.config
+        kept = summary(outcome, study.curves, tables=not study.recorded)
+        for setting, row in places[_key(config)]:
+            content["runs"].append({"setting": setting, "row": row, "seed": config.seed} | kept)
+            if study.recorded and outcome.seen and row == config.method:
+                name = f"{config.dataset}_{config.labels}_{row}.npz"
+                recording_of(outcome, data_of(config)).save(recordings / name)
         keep()
 
     if missing:
         run_all(
             list(configs.values()),
-            watch=study.watch,
+            watch=watch,
             each=record,
+            keep=None if study.watch else path.with_suffix(".runs"),  # a watch may remember what no file holds
             workers=workers,
             progress=progress,
             title=study.name,
@@ -146,13 +171,15 @@ def carry_out(
     return content
 
 
-def summary(outcome: Outcome) -> dict:
-    """What a study keeps of a run: final and median accuracy (EMA model, test), means over the last quarter, watched tables."""
+def summary(outcome: Outcome, curves: Sequence[str] = (), tables: bool = True) -> dict:
+    """What a study keeps of a run: final and median accuracy (EMA model, test), means over the last quarter, curves, and what
+    was watched, where that is tables."""
     kept = {
         "accuracy": outcome.accuracy,
         "median_of_last_20": outcome.median_accuracy if len(outcome.history) >= 20 else None,
         **{key: outcome.late(key) for key in LATE},
         "seconds": outcome.seconds,
+        "precision": outcome.environment.get("precision"),
     }
     if readout := outcome.history[-1].get("readout"):
         kept["readout"] = readout
@@ -162,12 +189,14 @@ def summary(outcome: Outcome) -> dict:
         kept["late_benefit"] = {
             r["layer"]: {q: r[q] for q in ("benefit", "alignment")} for r in late.to_dict("records")
         }
-    tables: dict[str, list[dict]] = {}
-    for part in outcome.seen:
+    found: dict[str, list[dict]] = {}
+    for part in outcome.seen if tables else ():
         for name, rows in part.items():
-            tables.setdefault(name, []).extend(rows)
-    if tables:
-        kept["tables"] = {name: columns(rows) for name, rows in tables.items()}
+            found.setdefault(name, []).extend(rows)
+    if curves:
+        found["history"] = [{"step": r["step"]} | {key: r.get(key) for key in curves} for r in outcome.history]
+    if found:
+        kept["tables"] = {name: columns(rows) for name, rows in found.items()}
     return kept
 
 
