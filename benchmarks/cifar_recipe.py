@@ -2,12 +2,11 @@
 
     python benchmarks/cifar_recipe.py        continues where it was stopped; delete its file and folder to start over
 
-What all methods share (network, batches, learning rate) was settled before, in a dozen FixMatch trials that were not kept,
-on validation images.
-Here every method chooses its own setting from as many candidates: three thresholds tau, or what it has in place of one. One run
-of 600 steps each, seed 100, judged by validation accuracy; test accuracy is not looked at, and the
-study (benchmarks/studies.py cifar10) has other seeds. One run a candidate is little: candidates that differ by less than 0.01 are
-level, and then the choice is chance.
+What all methods share (network, batches, learning rate) was settled before, in a dozen FixMatch trials on validation images that
+were not kept. Here every method chooses its own setting from three candidates: its threshold tau, or what it has in place of one.
+Each is one run of 600 steps, seed 100, judged by validation accuracy; test accuracy is not looked at, and the study
+(benchmarks/studies.py cifar10) has other seeds. Candidates that differ by less than 0.01 are level: between them the choice is
+chance.
 
 The choices are written to layermatch_lite/runs/recipes.json, where `TrainConfig` finds them. Needs CIFAR-10 in the cache folder
 (`layermatch-lite doctor` says where).
@@ -16,22 +15,17 @@ The choices are written to layermatch_lite/runs/recipes.json, where `TrainConfig
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 from pathlib import Path
 
 import torch
-from search import Kept, best
+from search import Kept, best, cells, write_chosen
 
 from layermatch_lite import TrainConfig
 from layermatch_lite.runs.compare import Outcome, run_all
 from layermatch_lite.runs.config import METHODS
 from layermatch_lite.runs.run import environment
-from layermatch_lite.system import write_atomically
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "cifar_recipe.json"
-CHOSEN = HERE.parent / "layermatch_lite" / "runs" / "recipes.json"
+RESULTS = Path(__file__).parent / "results" / "cifar_recipe.json"
 SEED, NUM_VAL, STEPS = 100, 5000, 600
 # With few labels a step has more unlabelled samples, and sees half of the labelled ones in strong views.
 SHARED = {
@@ -74,10 +68,7 @@ def chosen(kept: dict) -> dict[str, dict]:
 def show(kept: dict) -> str:
     """What was chosen and from what, from the recorded accuracies alone."""
     lines = ["| setting | candidates, validation accuracy |", "|---|---|"]
-    for part, rows in kept["rows"].items():
-        found = {name: f"{name}: {statistics.fmean(runs.values()):.3f}" for name, runs in rows.items()}
-        cells = (f"**{text}**" if name == best(rows) else text for name, text in found.items())
-        lines.append(f"| {part} | {', '.join(cells)} |")
+    lines += [f"| {part} | {cells(rows)} |" for part, rows in kept["rows"].items()]
     return "\n".join(lines)
 
 
@@ -96,8 +87,7 @@ def main() -> None:
     if missing:
         run_all([*missing.values()], each=note, keep=out.with_suffix(".runs"), title="candidates")
     print(show(kept))
-    own = json.loads(CHOSEN.read_text()) | {"cifar10": chosen(kept)}
-    write_atomically(CHOSEN, lambda f: f.write(json.dumps(own, indent=1).encode()))
+    write_chosen({"cifar10": chosen(kept)})
 
 
 if __name__ == "__main__":

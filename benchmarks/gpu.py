@@ -156,7 +156,7 @@ def recipe(args) -> None:
                 raise KeyboardInterrupt  # `train` returns what it has; half a run is not a result
             each(i, run)
 
-    search(args.kept, args.kept["found"], plan, train=one_by_one)
+    search(args.kept, args.kept["found"], plan, one_by_one)
 
 
 STAGES = {"check": check, "speed": speed, "recipe": recipe}

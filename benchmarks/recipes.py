@@ -14,21 +14,18 @@ The choices are written to layermatch_lite/runs/recipes.json, where `TrainConfig
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 
 import numpy as np
-from search import Kept, best
+from search import Kept, best, cells, write_chosen
 
 from layermatch_lite import TrainConfig
 from layermatch_lite.runs.compare import Outcome, run_all
-from layermatch_lite.system import write_atomically
 
 SEEDS = range(100, 104)
 HERE = Path(__file__).parent
 KEPT = HERE / "results" / "recipes.json"
-CHOSEN = HERE.parent / "layermatch_lite" / "runs" / "recipes.json"
 NUM_VAL = {"mnist1d": 1000, "digits": 300}
 LABELS = (10, 20, 40, 100)
 
@@ -139,15 +136,9 @@ def own(kept: dict) -> dict[str, dict]:
 
 def show(kept: dict) -> str:
     """What was chosen and from what, from the recorded accuracies alone: one line for each setting and method."""
-
-    def cells(rows: dict[str, dict]) -> str:
-        found, chosen = accuracies(rows), best(accuracies(rows))
-        mean = {name: f"{name}: {statistics.fmean(runs.values()):.3f}" for name, runs in found.items()}
-        return ", ".join(f"**{text}**" if name == chosen else text for name, text in mean.items())
-
     lines = ["| setting | method | candidates, mean validation accuracy |", "|---|---|---|"]
-    lines += [f"| {dataset}, shared | fixmatch | {cells(rows)} |" for dataset, rows in kept["shared"].items()]
-    lines += [f"| {s} | {m} | {cells(rows)} |" for s, methods in kept["own"].items() for m, rows in methods.items()]
+    lines += [f"| {dataset}, shared | fixmatch | {cells(accuracies(rows))} |" for dataset, rows in kept["shared"].items()]
+    lines += [f"| {s} | {m} | {cells(accuracies(rows))} |" for s, methods in kept["own"].items() for m, rows in methods.items()]
     return "\n".join(lines)
 
 
@@ -157,8 +148,7 @@ def main() -> None:
     kept = Kept(arguments.parse_args().out, seeds=list(SEEDS))
     train(kept, "shared", shared_plan())
     train(kept, "own", own_plan(shared(kept)))
-    chosen = json.loads(CHOSEN.read_text()) | own(kept)  # of other data sets, too (benchmarks/cifar_recipe.py)
-    write_atomically(CHOSEN, lambda f: f.write(json.dumps(chosen, indent=1).encode()))
+    write_chosen(own(kept))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from layermatch_lite import TrainConfig
-from layermatch_lite.runs.compare import run_all
 from layermatch_lite.system import write_atomically
+
+CHOSEN = Path(__file__).parents[1] / "layermatch_lite" / "runs" / "recipes.json"
 
 
 class Kept(dict):
@@ -23,16 +24,10 @@ class Kept(dict):
         write_atomically(self.path, lambda f: f.write(json.dumps(self, indent=1).encode()))
 
 
-def in_parallel(configs: list[TrainConfig], each: Callable) -> None:
-    run_all(configs, each=each, title="candidates")
-
-
-def search(
-    kept: Kept, part: dict, plan: dict[str, dict[str, TrainConfig]], among=None, train: Callable = in_parallel
-) -> None:
+def search(kept: Kept, part: dict, plan: dict[str, dict[str, TrainConfig]], train: Callable) -> None:
     """Train what is missing of a plan, {candidate: {run: config}}, and note the validation accuracies in part["rows"].
 
-    part["chosen"]: the candidate with the highest mean (of those in `among`).
+    part["chosen"]: the candidate with the highest mean.
     train(configs, each) calls each(i, run or outcome) after every run.
     """
     rows = part.setdefault("rows", {})
@@ -45,10 +40,22 @@ def search(
 
     if jobs:
         train([config for *_, config in jobs], each)
-    part["chosen"] = best(rows, among)
+    part["chosen"] = best(rows)
     kept.save()
 
 
-def best(rows: dict[str, dict[str, float]], among=None) -> str:
+def best(rows: dict[str, dict[str, float]]) -> str:
     """The candidate with the highest mean."""
-    return max(among or rows, key=lambda name: statistics.fmean(rows[name].values()))
+    return max(rows, key=lambda name: statistics.fmean(rows[name].values()))
+
+
+def cells(rows: dict[str, dict[str, float]]) -> str:
+    """Every candidate with its mean, the chosen one in bold."""
+    mean = {name: f"{name}: {statistics.fmean(runs.values()):.3f}" for name, runs in rows.items()}
+    return ", ".join(f"**{text}**" if name == best(rows) else text for name, text in mean.items())
+
+
+def write_chosen(own: dict[str, dict]) -> None:
+    """Write {data set: its recipes} where `TrainConfig` finds them, beside those of other data sets."""
+    content = json.dumps(json.loads(CHOSEN.read_text()) | own, indent=1)
+    write_atomically(CHOSEN, lambda f: f.write(content.encode()))
