@@ -186,7 +186,10 @@ def test_alt_texts_are_true():
     assert {0.5, 0.1} <= {round(v, 1) for v in numbers(figures.benefit_over({"a": probed()})[1])}
     assert numbers(figures.differences_figure({"p": {"row": [0.1, 0.2, 0.15]}})[1])[-3:] == [0.15, 0.026, 0.274]
     assert numbers(figures.over_training({"a": trained()}, ("accuracy",))[1])[-1] == 0.5
-    assert numbers(figures.seeds_over_training({"p": {"a": trained()}}, "accuracy")[1]) == [0.5, 0.5, 0.5]
+    own = trained().assign(accuracy=lambda t: t.accuracy + t.seed / 10)
+    nothing = trained().assign(accuracy=None)
+    drawn = figures.seeds_over_training({"p": {"a": own, "b": nothing}, "q": {"a": trained(0.2)}}, "accuracy")
+    assert numbers(drawn[1]) == [0.5, 0.6, 0.7, 0.7, 0.7, 0.7] and [len(ax.lines) for ax in drawn[0].axes] == [3, 3]
     r = load_recorded("digits_fixmatch")
     wrong, over = int((r.mask[-1] & ~r.right[-1]).sum()), int(r.mask[-1].sum())
     assert numbers(figures.confusion_figure(r, (20,))[1])[1:3] == [over, wrong]
