@@ -52,9 +52,9 @@ class MLP(Classifier):
         self.fc1 = _layer(nn.Linear(in_features, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=bn_momentum))
         self.fc2 = _layer(nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=bn_momentum))
         D = 2 if plane else hidden
-        # No activation after it: centres may lie in every direction.
-        last = lambda: nn.Sequential(nn.Linear(hidden, D, bias=False), nn.BatchNorm1d(D, momentum=bn_momentum))
-        self.fc3 = last() if plane else None
+        self.fc3 = None
+        if plane:  # no activation after it: centres may lie in every direction
+            self.fc3 = nn.Sequential(nn.Linear(hidden, D, bias=False), nn.BatchNorm1d(D, momentum=bn_momentum))
         self.classifier = nn.Linear(D, num_classes)
         init_weights(self)
 
@@ -131,7 +131,7 @@ class Patches(nn.Module):
 class PatchCNN(Classifier):
     """For photographs on a CPU: (N, in_channels, H, W) float through `Patches` and five convolutions. D = 8 width.
 
-    Nearly all of its arithmetic is on 16x16 pixels and fewer, in 64 channels and more, which processors are fastest at.
+    Nearly all of its arithmetic is on at most 16x16 pixels and in at least 64 channels, where processors are fastest.
     """
 
     def __init__(self, in_channels: int = 3, width: int = 32, num_classes: int = 10, bn_momentum: float = 0.1):

@@ -72,8 +72,8 @@ def run_all(
 
     each: each(i, outcome) is called here as soon as config i has been trained.
 
-    keep: a folder for runs that take long: each is saved there at its records, at most twice a minute, continued from there the
-    next time, and removed once `each` has returned. With it, a watch may remember nothing but what it returns (`run.seen`).
+    keep: a folder where long runs are saved at their records, at most twice a minute. The next call continues them; once `each`
+    has returned, the file goes. A watch must then remember nothing but what it returned (`run.seen`).
 
     Ctrl-C (or a kernel interrupt) stops all of them at once and raises KeyboardInterrupt. A single worker is this process.
     """

@@ -57,7 +57,7 @@ def precision_of(wanted: str, device: torch.device) -> str:
 
 @lru_cache
 def has_bf16(device: torch.device) -> bool:
-    """Does the hardware compute in bf16? An emulation is no faster than float32: on a CPU that is measured, once in a process."""
+    """Does the hardware compute in bf16? On a CPU this is measured, once per process: emulated, it is no faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bf16_speedup() > 1.2

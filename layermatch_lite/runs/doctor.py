@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..data.sets import EMBEDDED, cifar10_at_hand, cifar10_root, load_data
 from ..system import cache_dir, usable_cores
-from .device import has_bf16
+from .device import has_bf16, pick_device
 from .recording import list_recorded
 
 INSTALL = "python -m pip install -c constraints.txt -e ."
@@ -74,9 +74,9 @@ def _numbers(version: str) -> list[int]:
 def _device() -> str:
     import torch
 
-    kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    name = f"cuda: {torch.cuda.get_device_name()}" if kind == "cuda" else f"{kind}, {usable_cores()} cores"
-    return f"{name}, {'has bf16' if has_bf16(torch.device(kind)) else 'without bf16: computes in float32'}"
+    device = pick_device("auto")
+    name = f"cuda: {torch.cuda.get_device_name()}" if device.type == "cuda" else f"{device}, {usable_cores()} cores"
+    return f"{name}, {'has bf16' if has_bf16(device) else 'without bf16: computes in float32'}"
 
 
 def _widgets() -> tuple[bool, str, str, str]:

@@ -212,7 +212,7 @@ def record_steps(
 
 @dataclass(frozen=True)
 class Recorder:
-    """Watches a run as `compare.run_all` has it watched: called after every step, it returns a snapshot where one is due.
+    """A watch for `compare.run_all`: called before the first step and after every step, it returns a snapshot when one is due.
 
     snapshots, sample: as for `record`. seed: the runs of this seed alone (None: all).
     """

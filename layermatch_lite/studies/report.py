@@ -130,8 +130,8 @@ def readout_table(rows: dict[str, list[dict]]) -> pd.DataFrame:
 
 
 def seed_table(study: dict, setting: str) -> pd.DataFrame:
-    """Every run of a setting, also of an unfinished study: test accuracy seed by seed ("–": not yet trained), then means over
-    the seeds that are there: pseudo-labels late in training, and readouts at the end, where they were measured."""
+    """Test accuracy seed by seed, of an unfinished study, too ("–": not trained yet); then means over the trained seeds:
+    pseudo-labels late in training, and readouts at the end, where they were measured."""
     ends = {"labels right": "pseudo_label_accuracy", "mask rate": "mask_rate"}
     ends |= {READOUTS[k]: f"readout/{k}" for k in READOUTS if k != "own"}
     rows = {}

@@ -101,8 +101,8 @@ def carry_out(
     others: files of studies whose runs are reused where config, seed, versions and device are the same: the same run would
     come out. A study that watches its runs, or keeps curves or recordings of them, reuses none.
     recordings: the folder for a recorded study's recordings, DATASET_LABELS_METHOD.npz (default: that of the study's file).
-    Stopped halfway (Ctrl-C, a crash), the file keeps every finished run, and the next call trains the others. Where a study has
-    no watch, runs of more than half a minute are saved meanwhile, in a folder beside the file, and continued from there.
+    Stopped halfway (Ctrl-C, a crash), the file keeps every finished run, and the next call trains the others. In a study without
+    a watch, runs longer than half a minute are saved as they go, in a folder beside the file, and continue from there.
 
     Raises:
         InputError: where the file holds another study, another plan, comes from another version, or cannot be written.
