@@ -212,7 +212,7 @@ PARTS = {"choices": choices, "step": step, "scaling": scaling, "baseline": again
 
 
 def show(r: dict) -> str:
-    """The tables of README, from the recorded measurements alone."""
+    """The tables of docs/results.md, from the recorded measurements alone."""
     s, b = r["step"], dict(r["baseline"])
     lines = ["| each on top of those above | time | faster than without any |", "|---|---|---|"]
     lines += [f"| {n} | {ms:.4g} ms | {r['choices']['times_faster'][n]:.2f} times |" for n, ms in r["choices"]["ms"].items()]

@@ -269,8 +269,8 @@ def cifar10() -> list[str]:
     parts = [
         "## What is reached on CIFAR-10, on two cores?",
         f"`cifar10`: {len(s['runs'])} of {planned} runs so far, on a JPEG copy of CIFAR-10; {where}. The network is small and "
-        "the runs are short: these are not the published protocol's results. Test accuracy of the EMA model at the end; the "
-        "first seed is recorded and replayed in notebook 06.",
+        "the runs are short: these are not the published protocol's results. Test accuracy of the EMA model at the end. The "
+        "network of *untrained* has taken one step at a vanishing learning rate. Notebook 06 replays the first seed.",
     ]
     for setting in s["plan"]:
         parts += [f"{setting}:", markdown(seed_table(s, setting))]

@@ -11,7 +11,7 @@
     python benchmarks/studies.py cifar10_gpu    the preset classroom_gpu_short with 40 and 250 labels: needs a GPU and CIFAR-10
 
 Each uses every core, and the same command continues a stopped one. Within a question p-values are corrected for the number of
-comparisons, between questions they are not. On two cores main takes about an hour, cifar10 about six, the others up to
+comparisons, between questions they are not. On two cores main takes about an hour, cifar10 about four, the others up to
 forty minutes each.
 `--show` prints the recorded results, `--plan` what would be trained; `make results` writes docs/results.md.
 
