@@ -12,8 +12,8 @@ help:
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
 	@echo "make studies    the recorded studies (about four hours; continues where it was stopped)"
 	@echo "make results    docs/results.md and the README's numbers, from the recorded results"
-	@echo "make recordings record the runs, networks and maps that come with the package (about eight minutes)"
-	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes)"
+	@echo "make recordings record the runs, networks and maps that come with the package (about forty minutes)"
+	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes; needs Chromium)"
 	@echo "make notebooks  run every notebook and keep its outputs"
 	@echo "make exercises  bring the notebooks' exercises in line with solutions/; make solved writes notebooks with the solutions"
 	@echo "make handout    copies of the notebooks without results, for a class that should predict"
@@ -42,7 +42,6 @@ lab: install
 # Serves this machine alone, from this machine alone. layermatch_lite/labs/voila/voila.json: the page takes neither theme nor
 # template from its address, and a closed page's kernel ends within two minutes.
 classroom: install
-	@$(BIN)/python -m layermatch_lite doctor --warm
 	@echo "Opening the classroom; stop it with Ctrl-C."
 	JUPYTER_PATH=layermatch_lite/labs $(BIN)/voila notebooks/09_classroom.ipynb --Voila.config_file_paths=layermatch_lite/labs/voila
 
@@ -54,7 +53,7 @@ test-fast: install
 	$(BIN)/python -m pytest -m "not slow"
 
 studies: install
-	for study in main known_noise depth noise sensitivity layers centers; do \
+	for study in main known_noise known_noise_mnist1d depth noise sensitivity layers centers; do \
 		$(BIN)/python benchmarks/studies.py $$study || exit 1; done
 
 results: install
@@ -72,6 +71,7 @@ notebooks: install
 	rm -f $$LAYERMATCH_PREDICTIONS
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
+	$(BIN)/python benchmarks/tidy.py notebooks/*.ipynb
 
 exercises: install
 	$(BIN)/python solutions/make.py

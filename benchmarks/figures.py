@@ -6,15 +6,16 @@ python benchmarks/figures.py               (or: make figures)
 from __future__ import annotations
 
 import copy
-import json
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from layermatch_lite import TrainConfig, figures, load_data, load_recorded, load_study, train_steps
 from layermatch_lite.figures.embedding import embed
-from layermatch_lite.labs import timemachine
-from layermatch_lite.labs.drawing import Look
-from layermatch_lite.labs.noise_lab import NoiseBench, NoiseState
+from layermatch_lite.labs import page as labs_page
+from layermatch_lite.labs.recorded import shipped_map
 from layermatch_lite.studies import stats
 from layermatch_lite.studies.demo import run_demo
 from layermatch_lite.studies.files import RECORDED, load
@@ -127,7 +128,7 @@ def cifar10():
 def cifar10_maps():
     """Two moments of the maps that come with the package, which hold the whole run."""
     recordings = {NAMES[m]: load_recorded(f"cifar10_4000_{m}") for m in ("supervised", "fixmatch", "layermatch")}
-    points = {name: [timemachine.maps(r, "umap")[s] for s in (1, 20)] for name, r in recordings.items()}
+    points = {name: [shipped_map(f"cifar10_4000_{r.config.method}")[s] for s in (1, 20)] for name, r in recordings.items()}
     return figures.maps_figure(points, recordings, (1, 20), "UMAP of features, CIFAR-10 (JPEG copy), 4,000 labels")
 
 
@@ -152,22 +153,20 @@ MAKE: dict[str, Callable] = {
 }
 
 
-def noise_lab() -> tuple[str, Look]:
-    """The noise lab's link and look at some setting; its network is trained here if the cache has none."""
-    bench, state = NoiseBench(), NoiseState(kind="pair", grad_relu="block")
-    if bench.missing(state) is not None:
-        for _ in bench.prepare(state):
-            pass
-    return state.link(), bench.look(state)
+def draw_labs() -> None:
+    """A photograph of the noise lab as it opens, taken in Chromium. Set CHROMIUM to a browser of your own."""
+    from playwright.sync_api import sync_playwright
 
-
-def draw_noise_lab() -> str:
-    """Write its picture, and beside the results what it was set to and its alt text; returns the latter."""
-    link, look = noise_lab()
-    write_atomically(FIGURES / "noise_lab.png", lambda f: f.write(figures.shrink(look.png)))
-    content = json.dumps({"link": link, "alt": look.alt}, indent=1, ensure_ascii=False)
-    write_atomically(HERE / "results" / "noise_lab.json", lambda f: f.write(content.encode()))
-    return look.alt
+    with sync_playwright() as p, tempfile.TemporaryDirectory() as folder:
+        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1290, "height": 700})
+        Path(folder, "labs.html").write_text(labs_page.whole_page(), encoding="utf-8")
+        page.goto(Path(folder, "labs.html").as_uri())
+        page.locator(".lml-sentence:not(:empty)").wait_for()
+        page.wait_for_timeout(800)
+        png = page.locator(".lml-lab").screenshot()
+    write_atomically(FIGURES / "noise_lab.png", lambda f: f.write(figures.shrink(png)))
 
 
 def main() -> None:
@@ -175,7 +174,7 @@ def main() -> None:
         figure, alt = make()
         figures.save(figure, FIGURES / f"{name}.png")
         print(f"figures/{name}.png: {alt}", flush=True)
-    print(f"figures/noise_lab.png: {draw_noise_lab()}")
+    draw_labs()
 
 
 if __name__ == "__main__":

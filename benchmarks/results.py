@@ -122,6 +122,7 @@ NOTES = {
     "known_noise": "Digits, one label per class. The pool's true labels, corrupted at a known rate, serve as pseudo-labels, all "
     "of them count, and they train every layer, the features alone or the classifier alone. *uniform* and *pair* errors are the "
     "same throughout; *confusion* and *low_confidence* follow the network as it learns, so they differ between rows.",
+    "known_noise_mnist1d": "The same on MNIST-1D, one label per class; planned after the digits were seen, for the noise lab.",
     "noise": f"{ONE} Pseudo-labels corrupted on purpose: *uniform* errors scatter, *pair* errors send a class into one other "
     "class, *confusion* follows the network's own errors.",
     "depth": f"{ONE} Pseudo-labels are kept from all layers upwards of one (*from*) or from one alone (*only*).",
@@ -214,8 +215,8 @@ def readouts_of_main() -> str:
     )
 
 
-def inside_known_noise() -> str:
-    s = study("known_noise")
+def inside_known_noise(name: str = "known_noise") -> str:
+    s = study(name)
     header = ["| labels wrong | taught | " + " | ".join(READOUTS.values()) + " |", "|---" * (len(READOUTS) + 2) + "|"]
     cell = lambda setting, t, k: f"{statistics.fmean(stats.values(s, setting, t, f'readout/{k}').values()):.2f}"
     untrained, few = study_readouts(s, "no pseudo-labels", ("supervised",)).values()
@@ -234,10 +235,11 @@ def inside_known_noise() -> str:
 MORE = {
     "main": lambda: f"### Where\n\n{gaps('main')}\n\n{readouts_of_main()}",
     "known_noise": inside_known_noise,
+    "known_noise_mnist1d": lambda: inside_known_noise("known_noise_mnist1d"),
     "layers": inside_layers,
     "centers": inside_centers,
 }
-ORDER = ("main", "known_noise", "depth", "noise", "sensitivity", "layers", "centers")
+ORDER = ("main", "known_noise", "known_noise_mnist1d", "depth", "noise", "sensitivity", "layers", "centers")
 
 
 def section(name: str) -> str:

@@ -2,6 +2,7 @@
 
     python benchmarks/studies.py main           every method with its own recipe: who wins, what is lost, and where
     python benchmarks/studies.py known_noise    networks trained under known noise: kinds, rates, and what the labels teach
+    python benchmarks/studies.py known_noise_mnist1d        the same on MNIST-1D
     python benchmarks/studies.py noise          wrong pseudo-labels on purpose, in FixMatch and LayerMatch
     python benchmarks/studies.py depth          where along the depth is the pseudo-label gradient best cut?
     python benchmarks/studies.py sensitivity    tau, mu, lambda_u and m
@@ -94,7 +95,15 @@ def main_study() -> Study:
 
 
 def known_noise() -> Study:
-    networks = lambda kind, rate: {taught: known.noise_config(kind, rate, taught) for taught in known.TAUGHT}
+    return under_known_noise("digits")
+
+
+def known_noise_mnist1d() -> Study:
+    return under_known_noise("mnist1d")
+
+
+def under_known_noise(dataset: str) -> Study:
+    networks = lambda kind, rate: {taught: known.noise_config(kind, rate, taught, dataset=dataset) for taught in known.TAUGHT}
     plan = {f"{kind} {rate}": networks(kind, rate) for kind in KINDS for rate in known.RATES}
     noisy = [s for s in plan if not s.endswith(" 0.0")]
     families = {
@@ -102,10 +111,11 @@ def known_noise() -> Study:
         "the classifier alone against every layer": everywhere(noisy, "classifier", "all"),
     }
     views = dict(strong_labelled=plan["pair 0.0"]["all"].strong_labelled)
-    few = known.noise_config("uniform", 0.0, method="supervised", labels_from="classifier", **views)
+    few = known.noise_config("uniform", 0.0, dataset=dataset, method="supervised", labels_from="classifier", **views)
     plan["no pseudo-labels"] = {"supervised": few}
     question = "Labels known to be wrong: what do they spoil, and does it help to keep them out of the classifier?"
-    return Study("known_noise", question, known.SEEDS, plan, families, watch=untrained)
+    question += " (MNIST-1D)" * (dataset == "mnist1d")
+    return Study(known.study_name(dataset), question, known.SEEDS, plan, families, watch=untrained)
 
 
 # --- with one recipe for every method --------------------------------------------------------------------------------
@@ -300,7 +310,7 @@ def cifar10_gpu(**changes) -> Study:
 
 
 STUDIES = {"main": main_study} | {
-    f.__name__: f for f in (known_noise, noise, depth, sensitivity, layers, centers, cifar10, cifar10_gpu)
+    f.__name__: f for f in (known_noise, known_noise_mnist1d, noise, depth, sensitivity, layers, centers, cifar10, cifar10_gpu)
 }
 
 

@@ -1,6 +1,7 @@
 """Build the site (`make site`, or `make site-teachers`) or the slides (`make slides`) from the notebooks; nothing is executed."""
 
 import argparse
+import html
 import json
 import re
 import shutil
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import nbformat
 
+from layermatch_lite.labs.page import whole_page
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FOR_TEACHERS = ("teaching", "exam")  # the exam has its answers, the guide the predictions' results
@@ -17,8 +20,11 @@ MARK = ".layermatch_lite"  # marks a folder that was built here and may be repla
 VIEW, STATE = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("view", "state"))
 
 
-def read_still(path: Path) -> nbformat.NotebookNode:
-    """The notebook without its widgets, which need a kernel: a picture stands in for each lab. Pages keep alt texts."""
+def read_still(path: Path, labs: str = "") -> nbformat.NotebookNode:
+    """The notebook without its widgets, which need a kernel: a picture stands in for each lab. Pages keep alt texts.
+
+    labs: where the labs live without a kernel; a link below each picture leads there.
+    """
     notebook = nbformat.read(path, 4)
     models = notebook.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
 
@@ -44,6 +50,9 @@ def read_still(path: Path) -> nbformat.NotebookNode:
                 outputs += pictures(view["model_id"])
             else:
                 outputs.append(output)
+            if labs and (link := output.get("metadata", {}).get("lab")):
+                words = f'<p class="lab"><a href="{labs}#{html.escape(link)}">Open this lab, alive</a></p>'
+                outputs.append(nbformat.v4.new_output("display_data", {"text/html": words}))
         if cell.cell_type == "code":
             cell.outputs = outputs
     return notebook
@@ -62,7 +71,7 @@ def gather(folder: Path, teachers: bool) -> None:
     (folder / "notebooks").mkdir()
     linked = {"README.md"}  # docs/index.md includes its table
     for path in NOTEBOOKS:
-        notebook = read_still(path)
+        notebook = read_still(path, "../labs.html")
         for cell in notebook.cells:
             cell.source = cell.source.replace("](../docs/", "](../")  # the pages of docs/ are at the top here
         nbformat.write(notebook, folder / "notebooks" / path.name)
@@ -89,7 +98,9 @@ def build_site(out: Path, teachers: bool) -> int:
     with tempfile.TemporaryDirectory() as pages, tempfile.TemporaryDirectory() as doctrees:
         gather(Path(pages), teachers)
         conf = str(ROOT / "docs")
-        return build_main(["-q", "-W", "--keep-going", "-j", "auto", "-c", conf, "-d", doctrees, pages, str(out)])
+        status = build_main(["-q", "-W", "--keep-going", "-j", "auto", "-c", conf, "-d", doctrees, pages, str(out)])
+    (out / "labs.html").write_text(whole_page("index.html"), encoding="utf-8")
+    return status
 
 
 def build(what: str, out: Path) -> int:

@@ -1,57 +1,56 @@
 """layermatch_lite: LayerMatch (arXiv 2406.14207), small enough to read. An unofficial implementation."""
 
-try:
-    import numpy  # noqa: F401
-    import torch  # noqa: F401
-except ImportError as error:
-    raise ImportError("layermatch_lite needs torch and numpy: python -m pip install -c constraints.txt -e .") from error
+from importlib import import_module
 
-from .core.centers import AvgClustering
-from .core.losses import PseudoLabelLoss, fixmatch_loss, pseudo_label_loss
-from .core.probe import layer_benefit
-from .core.readout import readout
-from .data.sets import SSLData, load_data, split
 from .errors import InputError
-from .models import MLP, SmallCNN, SmallCNN1d, WideResNet
-from .runs.config import METHODS, PRESETS, TrainConfig
-from .runs.evaluate import NonFiniteLoss
-from .runs.recording import Recording, load_recorded, record
-from .runs.run import Run
-from .runs.train import train, train_steps
-from .studies.files import load_study
 from .system import __version__
-from .variants.freematch import FreeMatch
-from .variants.gate import gate
-from .variants.settings import Variant
 
-__all__ = [
-    "__version__",
-    "METHODS",
-    "PRESETS",
-    "TrainConfig",
-    "SSLData",
-    "load_data",
-    "split",
-    "InputError",
-    "PseudoLabelLoss",
-    "FreeMatch",
-    "Variant",
-    "fixmatch_loss",
-    "pseudo_label_loss",
-    "MLP",
-    "SmallCNN",
-    "SmallCNN1d",
-    "WideResNet",
-    "layer_benefit",
-    "readout",
-    "Recording",
-    "load_recorded",
-    "load_study",
-    "record",
-    "Run",
-    "AvgClustering",
-    "gate",
-    "NonFiniteLoss",
-    "train",
-    "train_steps",
-]
+# Where each public name lives. Imported when it is first used: the labs that only look things up need no torch.
+_HOME = {
+    "AvgClustering": "core.centers",
+    "PseudoLabelLoss": "core.losses",
+    "fixmatch_loss": "core.losses",
+    "pseudo_label_loss": "core.losses",
+    "layer_benefit": "core.probe",
+    "readout": "core.readout",
+    "SSLData": "data.sets",
+    "load_data": "data.sets",
+    "split": "data.sets",
+    "MLP": "models",
+    "SmallCNN": "models",
+    "SmallCNN1d": "models",
+    "WideResNet": "models",
+    "METHODS": "runs.config",
+    "PRESETS": "runs.config",
+    "TrainConfig": "runs.config",
+    "NonFiniteLoss": "runs.evaluate",
+    "Recording": "runs.recording",
+    "load_recorded": "runs.recording",
+    "record": "runs.recording",
+    "Run": "runs.run",
+    "train": "runs.train",
+    "train_steps": "runs.train",
+    "load_study": "studies.files",
+    "FreeMatch": "variants.freematch",
+    "gate": "variants.gate",
+    "Variant": "variants.settings",
+}
+
+__all__ = ["InputError", "__version__", *_HOME]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        found = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "numpy"):
+            raise
+        raise ImportError("layermatch_lite needs torch and numpy: python -m pip install -c constraints.txt -e .") from error
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

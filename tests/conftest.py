@@ -78,28 +78,6 @@ def warm_cache():
     return folder
 
 
-@pytest.fixture(scope="session")
-def measured(tmp_path_factory):
-    """The cache with the noise lab's measurements of the network that it starts with."""
-    from layermatch_lite.labs import noise_lab
-
-    folder = tmp_path_factory.mktemp("noise")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAYERMATCH_CACHE", str(folder))
-        for _ in noise_lab.prepare(20, 200, 0):
-            pass
-    return folder
-
-
-@pytest.fixture
-def network(measured, own_cache, monkeypatch):
-    """The noise lab's first state, whose network has been measured."""
-    from layermatch_lite.labs.noise_lab import NoiseState
-
-    monkeypatch.setenv("LAYERMATCH_CACHE", str(measured))
-    return NoiseState()
-
-
 @pytest.fixture
 def g() -> torch.Generator:
     return torch.Generator().manual_seed(0)

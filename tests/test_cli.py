@@ -14,9 +14,6 @@ import pytest
 
 from layermatch_lite import Run
 from layermatch_lite.cli import main
-from layermatch_lite.labs.noise_lab import NoiseBench
-from layermatch_lite.labs.threshold_lab import ThresholdBench
-from layermatch_lite.labs.timemachine import TimeMachineBench, TimeMachineState
 
 TINY = ["--dataset", "blobs", "--num-labels", "8", "--steps", "8", "--batch-size", "8"]
 
@@ -229,19 +226,16 @@ def test_doctor_works_without_jupyter_and_reports_what_it_could_not_warm(tmp_pat
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     marked = [line for line in done.stdout.splitlines() if line.startswith("->")]
-    for what in ("widgets", "UMAP maps", "labs"):
+    for what in ("widgets", "UMAP maps"):
         assert any(what in line for line in marked), done.stdout
     assert not any("fonts" in line for line in marked) and "All is well" not in done.stdout
 
 
 @pytest.mark.slow
-def test_doctor_warms_what_the_labs_need_as_they_start(warm_cache, monkeypatch, capsys):
+def test_what_is_warm_is_not_computed_again(warm_cache, monkeypatch):
     monkeypatch.setenv("LAYERMATCH_CACHE", str(warm_cache))
     kept = {p: p.stat().st_mtime_ns for p in warm_cache.rglob("*.npz")}
-    benches = NoiseBench(), ThresholdBench(), TimeMachineBench()
-    assert all(bench.missing(bench.State()) is None for bench in benches)
-    assert TimeMachineBench().missing(TimeMachineState(map="umap")) is None
-    assert run("doctor", "--warm") == 0  # once more: there is nothing left to do
+    assert run("doctor", "--warm") == 0
     assert kept and kept == {p: p.stat().st_mtime_ns for p in warm_cache.rglob("*.npz")}
 
 

@@ -8,16 +8,14 @@ import pytest
 import times
 
 from layermatch_lite.cli import parser
-from layermatch_lite.labs.decision_lab import DecisionBench
-from layermatch_lite.labs.noise_lab import NoiseBench
-from layermatch_lite.labs.threshold_lab import ThresholdBench
-from layermatch_lite.labs.timemachine import TimeMachineBench
-from layermatch_lite.labs.training_lab import TrainingBench
+from layermatch_lite.labs import page as labs_page
+from layermatch_lite.labs.lessons import PLANS, STATES
 
 ROOT = Path(__file__).parents[1]
 PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in PATHS}
-BENCHES = {bench.State.lab: bench for bench in (DecisionBench, NoiseBench, ThresholdBench, TimeMachineBench, TrainingBench)}
+LABS = {state.lab: state for state in STATES}
+LINK = re.compile(rf"[`=\"#]((?:{'|'.join(LABS)})\?[^`\"]*)[`\"]")
 
 
 def test_every_link_leads_somewhere():
@@ -40,48 +38,35 @@ def test_the_map_names_every_part_of_the_package():
 
 
 def test_every_lesson_link_opens_its_lab():
-    pattern = re.compile(rf"[`=\"]((?:{'|'.join(BENCHES)})\?[^`\"]*)[`\"]")
-    found = {link for text in PAGES.values() for link in pattern.findall(text)}
+    found = {link for text in PAGES.values() for link in LINK.findall(text)}
     assert len(found) >= 12
     for link in found:
-        assert BENCHES[link.split("?")[0]].State.from_link(link).link().startswith(link.split("?")[0])
+        assert LABS[link.split("?")[0]].from_link(link).link() == link
 
 
-def look(link):
-    bench = BENCHES[link.split("?")[0]]()
-    state = bench.State.from_link(link)
-    if bench.missing(state) is not None:
-        for _ in bench.prepare(state):
-            pass
-    return bench.look(state)
+def test_next_goes_through_the_guides_plans():
+    for plan in PLANS:
+        section = PAGES["teaching.md"].split(f"\n## {plan.name}")[1].split("\n## ")[0]
+        assert LINK.findall(section) == plan.links, plan.name
 
 
-def lesson_links():
-    """(link, what the guide says of it), row by row."""
+@pytest.mark.slow
+def test_the_guide_says_of_each_link_what_its_lab_shows(browser, tmp_path):
+    """Every number in a row stands in the lab's own words for its link, which are the same on every machine."""
+    (tmp_path / "labs.html").write_text(labs_page.whole_page(), encoding="utf-8")
     table = PAGES["teaching.md"].split("## Lesson links")[1].split("\n## ")[0]
-    return re.findall(r"^\| `([^`]*)` \| (.*) \|$", table, re.MULTILINE)
-
-
-@pytest.mark.slow
-def test_the_guide_says_of_recorded_labs_what_they_show(warm_cache, monkeypatch):
-    """Every number in a row stands in the lab's words for its link, which are the same on every machine."""
-    monkeypatch.setenv("LAYERMATCH_CACHE", str(warm_cache))
-    rows = [(link, text) for link, text in lesson_links() if link.startswith(("noise", "threshold", "time"))]
-    numbers = lambda text: {float(v.replace("−", "-")) for v in re.findall(r"(?<![\w.])[-−+]?\d+(?:\.\d+)?", text)}
-    assert len(rows) >= 10
+    rows = re.findall(r"^\| `([^`]*)` \| (.*) \|$", table, re.MULTILINE)
+    number = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?")
+    numbers = lambda text: {float(v) for v in number.findall(text.replace("−", "-"))}
+    assert len(rows) >= 12
+    page = browser.new_page()
+    page.goto((tmp_path / "labs.html").as_uri())
     for link, text in rows:
-        said = numbers(re.sub(r"conv \d|benefit 1;", "", text))
-        assert said and said <= (shown := numbers(look(link).alt)), (link, said - shown)
-
-
-@pytest.mark.slow
-def test_the_guide_says_of_live_labs_what_they_show_nearly():
-    shares = {"about half": 0.5, "about three in five": 0.6, "four in five": 0.8}
-    for link, text in lesson_links():
-        if link.startswith("decision"):
-            said = [share for words, share in shares.items() if words in text]
-            seen = re.findall(r"(\d+)% called right", look(link if "step=" in link else f"{link}&step=120").reading)
-            assert [int(s) / 100 for s in seen] == pytest.approx(said, abs=0.1), link
+        page.evaluate("link => { location.hash = link; }", link)
+        page.wait_for_function("link => document.querySelector('.lml-link').value === link", arg=link)
+        shown = numbers(page.locator(".lml-sentence").inner_text())
+        assert (said := numbers(text)) and said <= shown | {1.0}, (link, said - shown)
+    page.close()
 
 
 def test_every_command_exists():

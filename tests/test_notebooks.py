@@ -50,11 +50,11 @@ def test_every_picture_has_an_alt_text(path):
 
 @pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p != CLASSROOM], ids=lambda p: p.stem)
 def test_below_every_figure_stands_what_it_shows(path):
-    """JupyterLab gives a plain picture no alt text; a lab's has one that follows it."""
+    """JupyterLab gives a plain picture no alt text; a lab is there for those who run its cell."""
     for cell in nbformat.read(path, 4).cells:
         shown = cell.get("outputs", [])
         for figure, words in zip(shown, [*shown[1:], None]):
-            if "image/png" in figure.get("data", {}) and "application/vnd.jupyter.widget-view+json" not in figure.data:
+            if "image/png" in figure.get("data", {}) and not figure.metadata.get("lab"):
                 assert words.metadata.in_words and escape(figure.metadata["image/png"]["alt"]) in words.data["text/html"]
 
 
@@ -88,6 +88,15 @@ def test_every_notebook_asks_for_a_prediction_and_shows_what_came_out(path):
 
 def test_the_quickstart_is_short():
     assert len(nbformat.read(NOTEBOOKS[0], 4).cells) <= 15 and NOTEBOOKS[0].stem == "00_quickstart"
+
+
+def test_labs_are_kept_as_their_pictures():
+    """`make notebooks` takes out what only a kernel brings to life."""
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, 4)
+        labs = [o for c in notebook.cells for o in c.get("outputs", []) if "lab" in o.get("metadata", {})]
+        assert all(set(o.data) == {"image/png", "text/plain"} for o in labs), path.stem
+        assert not [state for state in widget_states(notebook) if "specs" in state], path.stem
 
 
 def test_the_labs_stand_where_they_serve_the_idea():

@@ -5,11 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layermatch_lite import AvgClustering, InputError, SmallCNN1d, WideResNet, layer_benefit
-from layermatch_lite.core.losses import pseudo_label, unlabelled_loss
+from layermatch_lite import InputError, SmallCNN1d, WideResNet, layer_benefit
 from layermatch_lite.core.probe import measure
 from layermatch_lite.core.theory import split_classifier_gradient, with_bias
-from layermatch_lite.labs.label_costs import label_costs
 from layermatch_lite.models import init_weights, layers
 from layermatch_lite.variants.known_errors import benefit_under_noise
 
@@ -381,41 +379,3 @@ def test_the_rate_holds_among_the_samples_over_the_threshold(example):
     for kind in ("uniform", "confusion", "low_confidence"):
         t = benefit_under_noise(**example | big, rates=(0.5,), kinds=(kind,))
         assert t["mask_rate"][0] < 0.9 and t["wrong_rate"][0] == pytest.approx(0.5, abs=0.08), kind
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.4, 1.0])
-def test_label_costs_add_up_to_the_layer_benefit(example, g, threshold):
-    """For any labels; and an empty mask gives zeros."""
-    before = {k: v.clone() for k, v in example["model"].state_dict().items()}
-    arguments = {k: v for k, v in example.items() if k not in ("generator", "threshold")}
-    (costs,) = label_costs(**arguments, thresholds=[threshold])
-    assert all(torch.equal(v, before[k]) for k, v in example["model"].state_dict().items()), "BN statistics as before"
-    for _ in range(3):
-        labels = torch.randint(C, (N,), generator=g)
-        t = layer_benefit(**example | {"threshold": threshold, "relabel": lambda q, p, labels=labels: labels})
-        summed = costs.start[0] - costs.cost[0, :, torch.arange(N), labels].sum(dim=1)
-        assert costs.layers == t["layer"].tolist()
-        torch.testing.assert_close(summed, torch.tensor(t["benefit"].tolist(), dtype=torch.float64))
-
-
-def test_label_costs_against_other_centres(example, g):
-    """What Avg-Clustering's gradient does to the features, by autograd on `unlabelled_loss` itself."""
-    model, x, weak, strong, y_true = (example[k] for k in ("model", "x", "weak", "strong", "y_true"))
-    centers = AvgClustering(model.classifier)
-    centers.weight += 0.5 * torch.randn(centers.weight.shape, generator=g, dtype=torch.float64)
-    arguments = {k: v for k, v in example.items() if k not in ("generator", "threshold")}
-    (costs,) = label_costs(**arguments, thresholds=[0.4], centers=[(centers.weight, centers.bias)])
-    labels = torch.randint(C, (N,), generator=g)
-    groups = layers(model, model.classifier)
-
-    def gradient(targets, centers):
-        _, z_weak, z_strong = model.features(torch.cat([x, weak, strong])).split([B, N, N])
-        q = pseudo_label(model.classifier(z_weak), 0.4)._replace(labels=targets)
-        loss = unlabelled_loss(z_strong, model.classifier, q, grad_relu="off", centers=centers)
-        found = torch.autograd.grad(loss, [q for group in groups.values() for q in group])
-        return torch.cat([f.flatten() for f in found]).split([sum(q.numel() for q in group) for group in groups.values()])
-
-    summed = costs.start[1] - costs.cost[1, :, torch.arange(N), labels].sum(dim=1)
-    for k, (taught, true) in enumerate(zip(gradient(labels, centers), gradient(y_true, None))):
-        torch.testing.assert_close(summed[k], taught @ true / (true @ true))
-    torch.testing.assert_close(costs.start[0], torch.ones(len(groups), dtype=torch.float64))

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from layermatch_lite import InputError, TrainConfig, load_data, train, train_steps
-from layermatch_lite.labs.recorded import load_run
 from layermatch_lite.runs import recording as recording_module
 from layermatch_lite.runs.recording import SHIPPED, Recording, list_recorded, load_recorded, record, reduce
 
@@ -180,12 +179,10 @@ def test_numbers_that_make_no_recording(wrong):
         record(TrainConfig(**SMALL), **wrong)
 
 
-def test_freematch_is_recorded_and_the_labs_say_why_not_there(tmp_path):
+def test_freematch_is_recorded(tmp_path):
     config = TrainConfig(dataset="two_moons", num_labels=4, method="freematch", steps=4, device="cpu")
     record(config, snapshots=2, sample=20).save(tmp_path / "run.npz")
     assert Recording.load(tmp_path / "run.npz").mask.shape == (3, 20)
-    with pytest.raises(InputError, match="records FreeMatch, which has a tau for each class"):
-        load_run(str(tmp_path / "run.npz"), 0)
 
 
 def test_the_shipped_recordings():

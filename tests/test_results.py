@@ -14,7 +14,6 @@ from search import CHOSEN
 
 from layermatch_lite import InputError, TrainConfig, load_study
 from layermatch_lite.core import methods
-from layermatch_lite.labs.noise_lab import NoiseState
 from layermatch_lite.runs.recording import list_recorded, load_recorded
 from layermatch_lite.studies import stats
 from layermatch_lite.studies.files import RECORDED, load
@@ -42,11 +41,6 @@ def test_a_wrong_number_is_corrected_and_an_unknown_one_named():
 
 def test_every_number_can_be_made():
     assert all(re.fullmatch(r"[-+]?\d+(\.\d+)?", str(make())) for make in results.NUMBERS.values())
-
-
-def test_the_noise_labs_picture_has_its_alt_text():
-    kept = results.measured("noise_lab")
-    assert NoiseState.from_link(kept["link"]).kind in kept["alt"]
 
 
 # --- recipes ---------------------------------------------------------------------------------------------------------
@@ -143,8 +137,8 @@ def test_an_unknown_study_is_named_with_its_neighbour():
 
 
 def test_fresh_seeds():
-    """main and known_noise have seeds that no run preceded; the studies with one recipe share theirs on purpose."""
-    seeds = {name: set(load_study(name)["seeds"]) for name in results.ORDER}
+    """main and known_noise have seeds that no run on their data preceded; those with one recipe share theirs on purpose."""
+    seeds = {name: set(load_study(name)["seeds"]) for name in results.ORDER if name != "known_noise_mnist1d"}  # other data
     for name in ("main", "known_noise"):
         assert not seeds[name] & set().union(*(s for other, s in seeds.items() if other != name))
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import closing
+
+from ..errors import InputError
+
+
+def problem(error: BaseException) -> dict:
+    """An error for the page. An InputError is one sentence for the reader; anything else comes with its traceback."""
+    if isinstance(error, InputError):
+        return {"error": str(error)}
+    return {"error": str(error), "kind": type(error).__name__, "details": "".join(traceback.format_exception(error))}
 
 
 class Worker:

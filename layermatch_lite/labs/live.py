@@ -13,15 +13,16 @@ from torch import nn
 
 from ..data.sets import SSLData
 from ..errors import InputError
+from ..figures.output import as_png
 from ..figures.screen import Message, Picture, title
+from ..figures.style import STYLE, dress, panels
 from ..runs.config import TrainConfig
 from ..runs.run import Run
 from ..runs.train import train_steps
 from ..studies.report import NAMES
 from .background import Worker
-from .drawing import HEIGHT, WIDTH
-from .training_lab import TrainingPicture
 
+WIDTH, HEIGHT = 1100, 420  # of the picture, in pixels
 FRAME_SECONDS = 0.5  # between two lines about a running training
 
 
@@ -44,7 +45,7 @@ class LiveRun(widgets.VBox):
         """
         self.config, self.path, self.data, self.model = config, Path(path), data, model
         self.run: Run | None = None
-        self.worker, self._picture = Worker(), TrainingPicture(config.steps)
+        self.worker = Worker()
         self.status, self.error = Message(), Message(role="alert")
         self.progress = widgets.IntProgress(max=config.steps, layout={"width": "260px"})
         self.picture = Picture(width=WIDTH, height=HEIGHT)
@@ -163,5 +164,21 @@ class LiveRun(widgets.VBox):
                 values += [f"layer benefit {row['benefit']:+.2f} in {row['layer']}" for row in (rows[0], rows[-1])]
             text = f"at step {last['step']} of {self.config.steps}: {', '.join(values)}"
         with self.picture.hold_sync():
-            self.picture.png = self._picture.png(self.heading, {self.config.method: list(self.history)})
+            self.picture.png = self._drawn()
             self.picture.alt = f"Curves of a live run, {self.heading}; {text}."
+
+    def _drawn(self) -> bytes:
+        """Accuracy, and mask rate with the share of right labels over τ, over the steps."""
+        figure, axes = panels(2, WIDTH / 200, HEIGHT / 100, title=self.heading)
+        color, marker, _ = STYLE[self.config.method]
+        over_tau = {"mask_rate": ("mask rate", ":"), "pseudo_label_accuracy": ("right among them", "-")}
+        lines = ({"accuracy": ("test accuracy", "-")}, over_tau)
+        for ax, keys in zip(axes, lines):
+            for key, (name, style) in keys.items():
+                points = [(r["step"], r[key]) for r in self.history if r.get(key) is not None]
+                look = dict(color=color, marker=marker, markevery=0.2, linewidth=2.4, label=name)
+                ax.plot(*zip(*points) if points else ([], []), style, **look)
+            dress(ax, " and ".join(name for name, _ in keys.values()), "training step")
+            ax.set(xlim=(0, self.config.steps * 1.03), ylim=(-0.02, 1.02))
+        axes[1].legend(fontsize=12, loc="lower right")
+        return as_png(figure, small=False)

@@ -1,120 +1,90 @@
-"""The recorded runs that two labs look at: those that come with the package, other seeds of them, and your own files."""
+"""Recorded runs for the page: those that come with the package, and your own by their path."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from ..data.sets import cifar10_at_hand, cifar10_root, load_data
 from ..errors import InputError
-from ..runs.config import TrainConfig
-from ..runs.recording import Recording, find_images, list_recorded, load_recorded, record_steps
+from ..runs.recording import Recording, find_images, load_recorded
 from ..runs.train import data_of
-from .cache import cache_file, writing
+from . import packs
+from .lessons import run_name
 
-RUNS = tuple(name for name in list_recorded() if not name.endswith("freematch"))  # whose tau is not one number
-
-
-def is_file(run: str) -> bool:
-    """Is this the path of a recording, not the name of one that comes with the package?"""
-    return run.endswith(".npz")
+NEIGHBORS = 10
 
 
-def missing(run: str, seed: int) -> tuple | None:
-    """(run, seed) where this run has yet to be recorded (or is damaged in the cache), None where it is available.
+def run_pack(run: str) -> bytes:
+    """The block of a recording at a path. Raises InputError where it is missing, damaged, too new, or FreeMatch's."""
+    return pack_of(Recording.load(run), run)
 
-    Raises InputError where it never will be: an unknown name, a file that is missing or not a recording.
+
+def pack_of(r: Recording, run: str, umap: np.ndarray | None = None, **about) -> bytes:
+    """S snapshots of N samples: labels, mask, confidences, maps (S, N, 2), and each sample's nearest neighbours by its features.
+
+    umap: the map of all snapshots, where there is one; PCA always is.
     """
-    try:
-        load_run(run, seed)
-    except InputError:
-        if is_file(run) or seed == _shipped(run).config.seed:
-            raise
-        return run, seed
-    return None
-
-
-def load_run(run: str, seed: int) -> Recording:
-    """The recording; raises InputError where there is no such run, or its file cannot be read."""
-    if not is_file(run) and seed == _shipped(run).config.seed:
-        found = _shipped(run)
-    else:
-        path = Path(run) if is_file(run) else _cached(run, seed)
-        found = _read(str(path), path.stat().st_mtime_ns if path.exists() else 0)
-    if found.config.switches.freematch:
+    if r.config.switches.freematch:
         raise InputError(f"{run} records FreeMatch, which has a tau for each class, and the labs draw one; give another.")
-    return found
+    maps = {"pca": packs.on_map(r.features[:, :, :2].astype(np.float32))}
+    if umap is not None:
+        maps["umap"] = packs.on_map(umap)
+    about |= {
+        "run": run, "name": run_name(Path(run).stem if run.endswith(".npz") else run), "data": r.data_name,
+        "method": r.config.method, "tau": r.config.threshold, "classes": r.classes, "seed": r.config.seed,
+        "steps": r.steps.tolist(), "N": len(r.y_true),
+        "maps": list(maps), "pictures": pictures_key(r, run),
+    }  # fmt: skip
+    return packs.pack(
+        about, labels=r.labels.astype(np.uint8), mask=r.mask.astype(np.uint8), confidence=confidences(r),
+        y=r.y_true.astype(np.uint8), near=neighbours(r), **maps,
+    )  # fmt: skip
+
+
+def shipped_map(run: str) -> np.ndarray:
+    """(S, N, 2) the UMAP map of all snapshots of a run that comes with the package, in its own units."""
+    return packs.unpack(packs.shipped(f"run_{run}"))[1]["umap"].astype(np.float32)
 
 
 def confidences(r: Recording) -> np.ndarray:
-    """(S, N) float64 confidences for comparison with any threshold: at the recorded τ they give exactly the recorded mask.
+    """(S, N) uint16 of `packs.SCALE`: compared with the recorded τ they give exactly the recorded mask.
 
     A recording holds them as float16, which rounds some to the other side of τ; the mask was made before that.
     """
-    tau, c = r.config.threshold, r.confidence.astype(np.float64)
-    return np.where(r.mask, np.maximum(c, tau), np.minimum(c, np.nextafter(tau, -1)))
+    tau, c = round(r.config.threshold * packs.SCALE), packs.shares(r.confidence)
+    return np.where(r.mask, np.maximum(c, tau), np.minimum(c, max(0, tau - 1))).astype(np.uint16)
 
 
-def record(run: str, seed: int) -> Iterator[tuple[float, str]]:
-    """Record another seed of a run that comes with the package, and cache it; yields (share done, what)."""
-    shipped = _shipped(run).config
-    if shipped.device == "cuda":
-        raise InputError(f"{run} was recorded on a GPU, with seed {shipped.seed} alone; a lab records on the CPU.")
-    config = _another_seed(run, seed)
-    if config.dataset == "cifar10" and not cifar10_at_hand():
-        raise InputError(
-            f"another seed of {run} trains on CIFAR-10, which is not in {cifar10_root()}; load_data('cifar10') downloads it."
-        )
-    work = record_steps(config)
-    while True:
-        try:
-            at = next(work)
-        except StopIteration as end:
-            with writing():
-                end.value.save(_cached(run, seed))
-            return
-        yield at.step / at.config.steps, f"recording {run} with seed {seed}"
+def neighbours(r: Recording) -> np.ndarray:
+    """(S, N, k) uint16: every sample's nearest others in feature space."""
+    k, found = min(NEIGHBORS, len(r.y_true) - 1), []
+    for z in r.features.astype(np.float32):
+        distance = ((z[:, None] - z[None]) ** 2).sum(axis=2)
+        np.fill_diagonal(distance, np.inf)
+        found.append(np.argsort(distance, axis=1, kind="stable")[:, :k])
+    return np.stack(found).astype(np.uint16)
 
 
-def of_cifar10(r: Recording) -> bool:
-    """Is this a run on CIFAR-10, whose images may be looked up in the reader's own copy?"""
-    return r.about["name"] == "cifar10" and r.prints is not None and cifar10_at_hand()
+def pictures_key(r: Recording, run: str) -> str:
+    """Under which key the page asks for the samples themselves; nothing for points in the plane."""
+    if r.about["name"] in ("digits", "mnist1d") and not run.endswith(".npz"):
+        return f"pictures_{r.about['name']}"
+    return f"pictures_{run}" if r.about["name"] in ("digits", "mnist1d", "cifar10") else ""
 
 
-@lru_cache(maxsize=8)
-def images(r: Recording) -> np.ndarray | None:
-    """The sample as its data set stores it, (N, C, H, W) or (N, C, L), or None where there is none.
+def pictures(run: str) -> bytes:
+    """The recorded samples as their data set stores them; CIFAR-10's come from the reader's own copy.
 
-    The embedded sets always are; CIFAR-10 takes seconds, from the reader's own copy.
+    Raises InputError where there is none.
     """
-    if of_cifar10(r):
-        try:
-            return find_images(r, load_data("cifar10", None)).numpy()
-        except InputError:
-            return None  # an incomplete copy
-    if r.about["name"] not in ("mnist1d", "digits"):
-        return None
-    return data_of(r.config).x_unlabelled[r.sample.astype(int)].numpy()
-
-
-def _another_seed(run: str, seed: int) -> TrainConfig:
-    return replace(_shipped(run).config, seed=seed, device="cpu")
-
-
-def _cached(run: str, seed: int) -> Path:
-    return cache_file("recordings", f"{run}_{seed}", _another_seed(run, seed))
-
-
-@lru_cache(maxsize=len(RUNS))
-def _shipped(run: str) -> Recording:
-    return load_recorded(run)
-
-
-@lru_cache(maxsize=4)
-def _read(path: str, changed: int) -> Recording:
-    """A file is read again only when it has changed."""
-    return Recording.load(path)
+    r = Recording.load(run) if run.endswith(".npz") else load_recorded(run)
+    if r.about["name"] != "cifar10":
+        x = data_of(r.config).x_unlabelled[r.sample.astype(int)].numpy()
+    elif not cifar10_at_hand():
+        where = f"your own CIFAR-10, which is not in {cifar10_root()}"
+        raise InputError(f"the photographs come from {where}; load_data('cifar10') downloads it.")
+    else:
+        x = find_images(r, load_data("cifar10", None)).numpy()
+    return packs.pack({"shape": list(x.shape[1:])}, images=packs.pictures(x).reshape(len(x), -1))

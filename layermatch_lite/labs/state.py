@@ -1,4 +1,7 @@
-"""What a lab is set to: a frozen dataclass, checked, and written as a short text that restores it, the lesson link."""
+"""What a lab is set to: a frozen dataclass, checked, and written as a short text that restores it, the lesson link.
+
+The same fields describe the lab's controls to the page (page/core.js), which reads and writes the same links.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +13,47 @@ from ..errors import InputError, check_choice, check_range
 
 
 class Control(NamedTuple):
-    """How a setting looks to a person. `options` for a choice, `low`, `high` and `step` for a number."""
+    """How a setting looks to a person; one without a label is set by the picture itself.
 
-    label: str
-    options: tuple = ()
+    options: {value: what stands on the screen} for a choice, where it is `open` others are possible; low, high and step for a
+    number. main: above the picture, not under "More". view: shown in this view of the lab alone.
+    """
+
+    label: str = ""
+    help: str = ""
+    options: dict | None = None
     low: float = 0
     high: float = 1
     step: float = 0.01
+    main: bool = False
+    view: str = ""
+    unit: str = ""
     open: bool = False
-    box: bool = False
+    box: bool = False  # a number to type instead of a slider
 
 
-def choice(default, label: str, options, *, open: bool = False):
-    """A setting that takes one of a few values; where it is `open` others are possible, and the lab itself checks them."""
-    return field(default=default, metadata={"control": Control(label, tuple(options), open=open)})
+def choice(default, label: str, options, help: str = "", **more):
+    """A setting that takes one of a few values. options: {value: its name on the screen}, or values that name themselves."""
+    named = options if isinstance(options, dict) else {value: str(value) for value in options}
+    return field(default=default, metadata={"control": Control(label, help, named, **more)})
 
 
-def number(default: float, label: str, low: float = 0.0, high: float = 1.0, step: float = 0.01):
+def number(default: float, label: str, low: float = 0, high: float = 1, step: float = 0.01, help: str = "", **more):
     """A setting on a slider: a float where the default is one, else a whole number."""
-    return field(default=default, metadata={"control": Control(label, (), low, high, step)})
-
-
-def seed():
-    """The seed of a lab, in a box to type into."""
-    return field(default=0, metadata={"control": Control("seed", (), 0, 99_999, 1, box=True)})
+    return field(default=default, metadata={"control": Control(label, help, None, low, high, step, **more)})
 
 
 def hidden(default, low: float = 0, high: float = 0):
-    """A setting without a control of its own: the lab sets it, the link carries it. A number is checked, a text is not."""
-    control = Control("", (), low, high) if high else None
-    return field(default=default, metadata={"hidden": control})
+    """A setting that the picture sets and the link carries. A number is checked, a text is not."""
+    return field(default=default, metadata={"control": Control(low=low, high=high)})
+
+
+class Story(NamedTuple):
+    """A state worth opening on. why: one sentence, what to look for, and the rule that chose this state."""
+
+    name: str
+    link: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -50,32 +64,43 @@ class LabState:
     """
 
     lab: ClassVar[str]
+    title: ClassVar[str]
+    question: ClassVar[str]
+    stories: ClassVar[tuple[Story, ...]]
 
     def __post_init__(self):
-        hidden = {f.name: f.metadata["hidden"] for f in fields(self) if f.metadata.get("hidden")}
-        for name, control in (self.controls() | hidden).items():
-            value = getattr(self, name)
-            if control.open:
+        for f in fields(self):
+            control, value = f.metadata["control"], getattr(self, f.name)
+            if control.open or isinstance(f.default, str) and control.options is None:
                 continue
             if control.options:
-                check_choice(name, value, control.options)
+                check_choice(f.name, value, control.options)
             else:
-                check_range(name, value, control.low, control.high, whole=isinstance(self._default(name), int))
+                check_range(f.name, value, control.low, control.high, whole=isinstance(f.default, int))
 
     @classmethod
-    def controls(cls) -> dict[str, Control]:
-        """{name: how it looks}, in the order in which a person meets them."""
-        return {f.name: f.metadata["control"] for f in fields(cls) if "control" in f.metadata}
+    def spec(cls) -> dict:
+        """The lab as the page draws it: words, fields, stories; plain JSON."""
+        described = []
+        for f in fields(cls):
+            c = f.metadata["control"]
+            kind = {"text": isinstance(f.default, str), "whole": isinstance(f.default, int)}
+            about = c._asdict() | {"name": f.name, "default": f.default} | kind
+            about["options"] = [{"value": v, "label": name} for v, name in c.options.items()] if c.options else None
+            described.append(about)
+        words = {"lab": cls.lab, "title": cls.title, "question": cls.question}
+        return words | {"fields": described, "stories": [story._asdict() for story in cls.stories]} | cls.more()
 
     @classmethod
-    def _default(cls, name: str):
-        return next(f.default for f in fields(cls) if f.name == name)
+    def more(cls) -> dict:
+        """What else the page needs to know."""
+        return {}
 
     def link(self) -> str:
-        """The whole state as a short text: "noise?seed=0&rate=0.4&kind=pair"."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        written = {name: repr(v) if isinstance(v, float) else str(v) for name, v in values.items()}
-        return f"{self.lab}?{urlencode(written, safe=',;:')}"
+        """The state as a short text, without what keeps its default: "noise?rate=0.4&kind=pair"."""
+        short = lambda v: f"{v:.12g}" if isinstance(v, float) else v  # as a browser writes numbers
+        values = {f.name: short(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default}
+        return f"{self.lab}?{urlencode(values, safe=',;:/')}"
 
     @classmethod
     def from_link(cls, text: str) -> LabState:
@@ -89,25 +114,23 @@ class LabState:
             raise InputError(f"the lesson link is garbled ({error}); copy it again, whole.") from error
         if len(dict(pairs)) < len(pairs):
             raise InputError("the lesson link sets a value twice; copy it again, whole.")
-        known = [f.name for f in fields(cls)]
-        values = {}
+        known, values = {f.name: f.default for f in fields(cls)}, {}
         for name, value in pairs:
             check_choice("setting", name, known)
-            values[name] = cls._read(name, value)
+            values[name] = _read(name, value, known[name])
         return cls(**values)
-
-    @classmethod
-    def _read(cls, name: str, text: str):
-        default = cls._default(name)
-        if isinstance(default, str):
-            return text
-        kind = int if isinstance(default, int) else float
-        try:
-            return kind(text)
-        except ValueError as error:
-            wanted = "a whole number" if kind is int else "a number"
-            raise InputError(f"{name}={text!r} in the lesson link is not {wanted}; copy the link again.") from error
 
     def but(self, **changes) -> LabState:
         """This state with some settings changed."""
         return replace(self, **changes)
+
+
+def _read(name: str, text: str, default):
+    if isinstance(default, str):
+        return text
+    kind = int if isinstance(default, int) else float
+    try:
+        return kind(text)
+    except ValueError as error:
+        wanted = "a whole number" if kind is int else "a number"
+        raise InputError(f"{name}={text!r} in the lesson link is not {wanted}; copy the link again.") from error

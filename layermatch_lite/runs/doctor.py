@@ -93,7 +93,7 @@ def _widgets() -> tuple[bool, str, str, str]:
 
 def warm() -> list[str]:
     """Do now what is slow the first time: numba's compilation, fonts, decoding. Returns what failed, in words."""
-    jobs = {"data": _warm_data, "fonts and figures": _warm_figures, "UMAP maps": _warm_umap, "labs": _warm_labs}
+    jobs = {"data": _warm_data, "fonts and figures": _warm_figures, "UMAP maps": _warm_umap}
     failed = []
     for what, job in jobs.items():
         start = time.perf_counter()
@@ -131,14 +131,3 @@ def _warm_umap() -> None:
     moments = {f"digits_{method}": (1, 6, 20) for method in ("supervised", "fixmatch", "layermatch")}
     for name, snapshots in moments.items():
         embed([load_recorded(name).features[s] for s in snapshots])
-
-
-def _warm_labs() -> None:
-    """The networks of the noise lab as it starts."""
-    from ..labs.noise_lab import LABELS, NoiseBench, NoiseState
-
-    bench = NoiseBench()
-    for state in (NoiseState(labels=n) for n in LABELS):
-        if bench.missing(state) is not None:
-            for _ in bench.prepare(state):
-                pass

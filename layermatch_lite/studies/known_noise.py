@@ -8,6 +8,7 @@ features. Our formulation.
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,21 @@ from .files import RECORDED
 RATES = (0.0, 0.2, 0.4, 0.6, 0.8)
 TAUGHT = {"all": {}, "features": dict(grad_relu="block"), "classifier": dict(blocked="all features")}
 SEEDS = tuple(range(7000, 7010))
-MAPS = RECORDED / "known_noise_maps.npz"
+DATASETS = ("digits", "mnist1d")
+MAPPED = 400  # test samples on a map; digits have 360
+
+
+def study_name(dataset: str = "digits") -> str:
+    """The study that has this data set's networks."""
+    check_choice("dataset", dataset, DATASETS)
+    return "known_noise" if dataset == "digits" else f"known_noise_{dataset}"
+
+
+def maps_file(dataset: str = "digits") -> Path:
+    return RECORDED / f"{study_name(dataset)}_maps.npz"
+
+
+MAPS = maps_file()
 
 
 class NoisyNetwork(NamedTuple):
@@ -94,7 +109,10 @@ def grid() -> list[tuple[str, float, str]]:
 
 
 def load_maps(path: str | PathLike = MAPS) -> Maps:
-    """The maps that come with the package. Raises InputError where the file is missing, damaged or unfinished."""
+    """The maps that come with the package, or those of another file of `maps_file`.
+
+    Raises InputError where the file is missing, damaged or unfinished.
+    """
     try:
         arrays = read_npz(path)
         networks = [(k, float(r), t) for k, r, t in (str(name).split() for name in arrays["networks"])]

@@ -15,7 +15,7 @@ except ImportError as error:
     ) from error
 
 class Picture(anywidget.AnyWidget):
-    """An image whose alt text follows it, and which can be clicked."""
+    """An image whose alt text follows it."""
 
     _esm = Path(__file__).with_name("picture.js")
     _css = Path(__file__).with_name("lab.css")
@@ -23,9 +23,6 @@ class Picture(anywidget.AnyWidget):
     alt = traitlets.Unicode("").tag(sync=True)
     width = traitlets.Int(4).tag(sync=True)  # it scales with the window
     height = traitlets.Int(3).tag(sync=True)
-    clickable = traitlets.Bool(False).tag(sync=True)
-    # x and y from the left top, in [0, 1]; number of the click
-    clicked = traitlets.List(traitlets.Float()).tag(sync=True)
 
 
 class Message(anywidget.AnyWidget):

@@ -1,4 +1,4 @@
-// A PNG with an alt text that follows it, and clicks as shares of its width and height. Every lab has one; it names the sliders, too.
+// A PNG with an alt text that follows it. Whoever shows one shows sliders, too, which it names.
 
 // Core ipywidgets gives a slider's handle no name of its own; a screen reader should hear that of its label.
 function nameSliders(el, tries = 100) {
@@ -35,19 +35,10 @@ function render({ model, el }) {
     const [width, height] = [model.get("width"), model.get("height")];
     Object.assign(img, { width, height });
     img.style.setProperty("--aspect", width / height);
-    img.classList.toggle("lml-clickable", model.get("clickable"));
   };
-  let clicks = 0;
-  img.addEventListener("click", (event) => {
-    if (!model.get("clickable")) return;
-    const box = img.getBoundingClientRect();
-    clicks += 1; // two clicks on one place are two events
-    model.set("clicked", [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height, clicks]);
-    model.save_changes();
-  });
   model.on("change:alt", name);
   model.on("change:png", draw);
-  model.on("change:width change:height change:clickable", size);
+  model.on("change:width change:height", size);
   size();
   name();
   draw();

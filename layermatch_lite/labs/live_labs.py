@@ -1,0 +1,86 @@
+"""The labs that train, between the page and the training: one at a time, in the background, one frame after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from . import curves, decisions
+from .background import Worker, problem
+from .lessons import Trained
+
+FRAME_SECONDS = 0.1  # between two lines about a training
+
+
+class LiveBench:
+    """Trains what the page asks for. make(state) begins a session, watch(state, session, until) trains it and yields frames."""
+
+    def __init__(self, states: type[Trained], send: Callable, make: Callable, watch: Callable):
+        self.states, self.send, self.make, self.watch = states, send, make, watch
+        self.worker, self.training, self.session = Worker(), None, None
+
+    def hear(self, message: dict) -> None:
+        """{do: "train", link, again}: train to the link's step, from the start where `again`; {do: "stop"}."""
+        self.worker.stop()
+        if message["do"] == "stop":
+            return
+        state = self.states.from_link(message["link"])
+        name = state.whole().link()
+        if message.get("again") or name != self.training or self.session is None or self.session.step > state.step:
+            self.training, self.session = name, None
+        self.worker.wait(5)  # the step before: one training at a time
+        told = 0.0
+
+        def frames():
+            with one_thread():
+                if self.session is None:
+                    self.session = self.make(state)
+                yield from self.watch(state, self.session, state.step)
+
+        def show(frame: tuple[int, bytes | None]) -> None:
+            nonlocal told
+            step, block = frame
+            if block is not None:
+                self.send({"training": name, "step": step}, [block])
+            if time.monotonic() - told > FRAME_SECONDS:
+                told = time.monotonic()
+                self.send({"progress": step / max(1, state.step), "doing": f"step {step} of {state.step}"})
+
+        def ended(error: BaseException | None, stopped: bool) -> None:
+            if error is not None:
+                self.session = None
+                self.send(problem(error))
+            else:
+                self.send({"done": True, "training": name})
+
+        self.worker.start(frames(), show, ended)
+
+    def block(self, state: Trained) -> bytes:
+        """The training up to this state, here and now; what the page asks for next is this very training."""
+        self.training, self.session, block = state.whole().link(), self.make(state), None
+        with one_thread():
+            for _, frame in self.watch(state, self.session, state.step):
+                block = frame or block
+        return block
+
+    def close(self) -> None:
+        self.worker.stop()
+
+
+class one_thread:
+    """Inside, this thread computes alone: beside a browser two OpenMP threads wait for one another and are slower than one."""
+
+    def __enter__(self):
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *error):
+        torch.set_num_threads(self.before)
+
+
+BENCHES = {
+    "decision": lambda states, send: LiveBench(states, send, decisions.DecisionSession, decisions.watch),
+    "training": lambda states, send: LiveBench(states, send, curves.CurvesSession, curves.watch),
+}

@@ -1,0 +1,203 @@
+"""A lab's state as a picture with alt text, for readers of a saved notebook: no JavaScript runs there."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from . import packs
+from .lessons import ERRORS, DecisionState, LabState, NoiseState, ThresholdState, TimeMachineState, TrainingState
+
+CLASS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#999933", "#8B4513", "#332288")
+KNOWS = {
+    "own": ("the classifier says", "#1a1a1a"),
+    "kmeans": ("groups without labels", "#7766CC"),
+    "probe": ("a fresh layer reads", "#332288"),
+}
+
+
+def still(state: LabState, block) -> tuple[bytes, str]:
+    """(PNG, alt text) of a state. block(key): the data, as `Lab.data` gives them."""
+    figure = Figure(figsize=(11, 4.2), dpi=100, layout="constrained")
+    alt = _DRAW[type(state)](figure, state, lambda key: packs.unpack(block(key)))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    from PIL import Image
+
+    small = io.BytesIO()
+    Image.open(buffer).convert("RGB").quantize(128).save(small, format="png", optimize=True)
+    return small.getvalue(), f"{state.title}: {alt} (The live lab needs a running kernel.)"
+
+
+def _map(ax, points, y, said, over, classes, title: str) -> None:
+    """Points by true class; a number where the label is wrong, faint where it does not count."""
+    wrong = over & (said != y)
+    for c in range(len(classes)):
+        own = y == c
+        ax.scatter(*points[own & ~over].T, s=22, color=CLASS[c], alpha=0.25, linewidth=0)
+        ax.scatter(*points[own & over & ~wrong].T, s=26, color=CLASS[c], linewidth=0)
+        ax.scatter(*points[own & wrong].T, s=90, facecolor="white", edgecolor=CLASS[c])
+        ax.annotate(
+            classes[c], np.median(points[own], axis=0), fontsize=15, fontweight="bold", ha="center", color="0.15"
+        )
+    for k in np.flatnonzero(wrong):
+        ax.annotate(classes[said[k]][:2], points[k], fontsize=7, ha="center", va="center")
+    ax.set_title(title, fontsize=13)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def _noise(figure, state: NoiseState, block) -> str:
+    about, a = block(f"noise_{state.data}")
+    if state.view == "gradient":
+        return _gradient(figure, state, about, a)
+    left, right = figure.subplots(1, 2)
+    rates = [0.0, 0.2, 0.4, 0.6, 0.8]
+    index = lambda rate: about["networks"].index(f"{state.kind if rate else 'uniform'} {rate} {state.taught}")
+    m, N = index(round(state.rate, 1)), about["N"]
+    _map(
+        left,
+        a["points"][m].astype(float),
+        a["y"],
+        a["predicted"][m],
+        np.ones(N, bool),
+        about["classes"],
+        "Features; numbers: wrongly classified",
+    )
+    found = []
+    for key, (name, color) in KNOWS.items():
+        means = [a["values"][index(r), :, about["readouts"].index(key)].mean() / packs.SCALE for r in rates]
+        right.plot(rates, means, color=color, marker="o", linewidth=3, label=name)
+        found.append(f"{name} {means[rates.index(round(state.rate, 1))]:.0%}")
+    right.axvline(state.rate, color="#00558c")
+    right.set(ylim=(0, 1.02), xlabel="share of wrong labels", ylabel="right on test samples")
+    right.legend()
+    how = f"trained with {state.rate:.0%} wrong labels ({ERRORS[state.kind]}), {state.taught}"
+    return f"{how}: {', '.join(found)}; means of {len(about['seeds'])} networks."
+
+
+def _gradient(figure, state: NoiseState, about: dict, a: dict) -> str:
+    ax, rates, parts = figure.subplots(), about["rates"], []
+    at = (about["moments"].index(state.step), about["taus"].index(state.tau), about["errors"].index(state.errors))
+    for k, name in enumerate(about["layers"][:-1]):
+        values = a["sweep"][at][:, k, about["quantities"].index(state.quantity)].astype(float) / 1000
+        values[values < -30] = np.nan
+        last = name == "classifier"
+        ax.plot(rates, values[:, 0], linewidth=4 if last else 2, color="black" if last else None, label=name)
+        if last:
+            ax.fill_between(rates, values[:, 1], values[:, 2], color="black", alpha=0.12, linewidth=0)
+        parts.append(f"{name} {values[rates.index(round(state.share, 1)), 0]:+.2f}")
+    ax.axhline(0, color="0.5")
+    ax.axvline(state.share, color="#00558c")
+    ax.set(xlabel="share of wrong labels", ylabel=state.quantity)
+    ax.legend()
+    what = f"{state.quantity} of the pseudo-labels' gradient, errors: {state.errors}, {state.share:.0%}"
+    return f"{what}: {', '.join(parts)}; mean of {about['draws']} draws."
+
+
+def _time(figure, state: TimeMachineState, block) -> str:
+    runs = [state.run] + [state.beside] * (state.beside != "none")
+    parts = []
+    for ax, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
+        about, a = block(f"run_{run}")
+        s, kind = (
+            min(state.snapshot, len(about["steps"]) - 1),
+            state.map if state.map in about["maps"] else about["maps"][0],
+        )
+        over, wrong = a["mask"][s].astype(bool), a["labels"][s] != a["y"]
+        when = f"{about['name']}, step {about['steps'][s]}"
+        words = f"{when}: {(over & wrong).sum()} of {over.sum()} labels over τ = {about['tau']:g} are wrong"
+        _map(
+            ax,
+            a[kind][s].astype(float),
+            a["y"],
+            a["labels"][s],
+            over,
+            about["classes"],
+            words.replace(" labels over", "\nlabels over"),
+        )
+        parts.append(words)
+        if 0 <= state.sample < about["N"]:
+            ax.scatter(
+                *a[kind][s][state.sample].astype(float), s=300, facecolor="none", edgecolor="black", linewidth=3
+            )
+    return f"{'; '.join(parts)}."
+
+
+def _threshold(figure, state: ThresholdState, block) -> str:
+    about, a = block(f"run_{state.run}")
+    s, ax = min(state.snapshot, len(about["steps"]) - 1), figure.subplots()
+    confidence, right = a["confidence"][s] / packs.SCALE, a["labels"][s] == a["y"]
+    chosen = (
+        a["labels"][s] == about["classes"].index(state.label)
+        if state.label in about["classes"]
+        else np.ones(about["N"], bool)
+    )
+    taus = np.linspace(0, 0.99, 100)
+    over = confidence[chosen][None] >= taus[:, None]
+    rate, both = over.mean(axis=1), (over & right[chosen]).mean(axis=1)
+    with np.errstate(invalid="ignore"):
+        curves = {
+            "pass τ": (rate, "#B87700", "--"),
+            "right among them": (both / rate, "#00558c", "-"),
+            "both": (both, "black", ":"),
+        }
+    for name, (values, color, line) in curves.items():
+        ax.plot(taus, values, line, color=color, linewidth=3, label=name)
+    ax.axvline(state.tau, color="#00558c")
+    ax.set(xlabel="threshold τ", ylabel="share", ylim=(0, 1.02))
+    ax.legend()
+    here = (confidence[chosen] >= state.tau).mean()
+    good = right[chosen][confidence[chosen] >= state.tau].mean() if here else float("nan")
+    when = f"{about['name']}, step {about['steps'][s]}"
+    return f"{when}: {here:.0%} pass τ = {state.tau:.2f}, {good:.0%} of these labels are right."
+
+
+def _decision(figure, state: DecisionState, block) -> str:
+    about, a = block(state.key())
+    t, parts = int(np.searchsorted(about["steps"], state.step, side="right")) - 1, []
+    left, right, bottom, top = about["extent"]
+    for ax, m in zip(figure.subplots(1, len(about["names"]), squeeze=False)[0], range(len(about["names"]))):
+        labels, over, G = a["labels"][t, m], a["mask"][t, m].astype(bool), about["grid"]
+        colors = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in CLASS])
+        ax.imshow(
+            (255 - (255 - colors) * 0.3)[a["regions"][t, m].reshape(G, G)].astype(np.uint8),
+            origin="lower",
+            extent=(left, right, bottom, top),
+            aspect="auto",
+        )
+        x, wrong = a["x"] / 1000, over & (labels != a["y"])
+        ax.scatter(*x[~over].T, s=6, color="0.4")
+        for c in range(about["classes"]):
+            ax.scatter(
+                *x[over & (labels == c)].T,
+                s=24,
+                color=CLASS[c],
+                edgecolor=np.where(wrong[over & (labels == c)], "black", "white"),
+            )
+            ax.scatter(
+                *(a["given"][a["given_y"] == c] / 1000).T, s=220, marker="*", color=CLASS[c], edgecolor="black"
+            )
+        words = f"{about['names'][m]}, {(labels == a['y']).mean():.0%} called right"
+        ax.set_title(words, fontsize=13)
+        parts.append(f"{words}, {wrong.sum()} of {over.sum()} labels over τ wrong")
+    return f"step {about['steps'][t]}: {'; '.join(parts)}."
+
+
+def _training(figure, state: TrainingState, block) -> str:
+    about, _ = block(state.key())
+    ax, parts = figure.subplots(), []
+    for history in about["histories"]:
+        records = [r for r in history["records"] if r["step"] <= state.step]
+        ax.plot([r["step"] for r in records], [r["accuracy"] for r in records], linewidth=3, label=history["name"])
+        parts += [f"{history['name']} {records[-1]['accuracy']:.1%}"] if records else []
+    ax.set(xlabel="training step", ylabel="test accuracy", ylim=(0, 1.02), xlim=(0, state.steps))
+    ax.legend()
+    return f"step {state.step} of {state.steps}, test accuracy: {', '.join(parts) or 'not trained yet'}."
+
+
+_DRAW = {
+    NoiseState: _noise, TimeMachineState: _time, ThresholdState: _threshold, DecisionState: _decision, TrainingState: _training,
+}  # fmt: skip
