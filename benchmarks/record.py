@@ -11,6 +11,7 @@ seed 0, chosen before any of them was looked at. The noise lab shows the means o
 from __future__ import annotations
 
 import argparse
+import hashlib
 
 import gradients
 import numpy as np
@@ -20,7 +21,8 @@ from tqdm import tqdm
 from layermatch_lite import TrainConfig, load_recorded, load_study
 from layermatch_lite.data.sets import load_data
 from layermatch_lite.figures.embedding import embed
-from layermatch_lite.labs import packs, recorded
+from layermatch_lite.labs import curves, decisions, packs, recorded
+from layermatch_lite.labs.lessons import DecisionState, TrainingState
 from layermatch_lite.runs.config import RECIPES
 from layermatch_lite.runs.recording import SHIPPED, list_recorded, record
 from layermatch_lite.studies import known_noise as known
@@ -98,11 +100,23 @@ def noise_pack(dataset: str) -> bytes:
     )  # fmt: skip
 
 
+def run_pack(name: str) -> bytes:
+    """A recorded run with the UMAP map of all its moments; a map of the same features is kept."""
+    r = load_recorded(name)
+    features = hashlib.sha256(np.ascontiguousarray(r.features).tobytes()).hexdigest()[:16]
+    old = packs.SHIPPED / f"run_{name}.pack"
+    kept = old.is_file() and packs.unpack(old.read_bytes())[0].get("features") == features
+    umap = recorded.shipped_map(name) if kept else np.stack(embed(list(r.features)))
+    return recorded.pack_of(r, name, umap, features=features)
+
+
 def record_packs() -> None:
     blocks = {f"noise_{dataset}": noise_pack(dataset) for dataset in known.DATASETS}
     for name in tqdm([n for n in list_recorded() if not n.endswith("freematch")], desc="runs, with their UMAP maps"):
-        r = load_recorded(name)
-        blocks[f"run_{name}"] = recorded.pack_of(r, name, np.stack(embed(list(r.features))))
+        blocks[f"run_{name}"] = run_pack(name)
+    for states, module in ((DecisionState, decisions), (TrainingState, curves)):
+        for key, link in states.recorded().items():
+            blocks[key] = module.record(states.from_link(link))
     for dataset in ("digits", "mnist1d"):  # the same sample in all runs of a data set
         blocks[f"pictures_{dataset}"] = recorded.pictures(f"{dataset}_fixmatch")
     for key, block in blocks.items():

@@ -553,7 +553,7 @@ def test_the_labs_in_a_notebook_and_an_error_in_python(page, jupyter):
 
 def test_a_live_run_is_started_stopped_and_resumed(page, jupyter):
     run_first_cell(page, jupyter[0], "LiveRun")
-    root = page.locator(".lml-lab").first
+    root = page.locator(".lml-form").first
     reading, picture = root.locator(".lml-reading"), root.locator("img.lml-picture")
     picture.wait_for()
 
@@ -577,7 +577,7 @@ def test_a_live_run_is_started_stopped_and_resumed(page, jupyter):
 
 def test_a_prediction_is_made_with_the_keyboard_committed_and_shown(page, jupyter):
     run_first_cell(page, jupyter[0], "Predict")
-    curve, order = (page.locator(".lml-lab").nth(k) for k in (0, 1))
+    curve, order = (page.locator(".lml-form").nth(k) for k in (0, 1))
     picture = curve.locator("img.lml-picture")
     picture.wait_for()
     sliders = curve.get_by_role("slider")
@@ -598,7 +598,7 @@ def test_a_prediction_is_made_with_the_keyboard_committed_and_shown(page, jupyte
     order.get_by_label("place 2").select_option("A")
     order.get_by_role("button", name="Commit").click()
     order.get_by_text("Committed").wait_for()
-    assert not serious(page, ".lml-lab")
+    assert not serious(page, ".lml-form")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "Predict.png")
     run_second_cell(page)

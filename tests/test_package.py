@@ -64,6 +64,7 @@ def test_what_is_installed_is_what_is_pinned():
 
 def test_import_is_light():
     heavy = (
+        "torch",
         "torchvision",
         "umap",
         "numba",

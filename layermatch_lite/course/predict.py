@@ -35,7 +35,7 @@ class Predict(widgets.VBox):
         inputs.add_class("lml-controls")
         buttons = widgets.HBox([self.commit_button, self.again_button])
         super().__init__([title("Predict", question.text), inputs, self.sketch, buttons, self.alert, self.message])
-        self.add_class("lml-lab")
+        self.add_class("lml-form")
         try:
             entry = predictions.load(self.path).get(question.name)
             attempts = entry["attempts"] if entry and predictions.question_of(entry) == question else []

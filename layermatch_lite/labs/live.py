@@ -61,7 +61,7 @@ class LiveRun(widgets.VBox):
                 self.picture,
             ]
         )
-        self.add_class("lml-lab")
+        self.add_class("lml-form")
         self._look_into_file()
         self._draw()
 

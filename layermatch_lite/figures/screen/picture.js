@@ -2,7 +2,7 @@
 
 // Core ipywidgets gives a slider's handle no name of its own; a screen reader should hear that of its label.
 function nameSliders(el, tries = 100) {
-  const lab = el.closest(".lml-lab");
+  const lab = el.closest(".lml-form");
   if (!lab) { // not on the page yet
     if (tries) requestAnimationFrame(() => nameSliders(el, tries - 1));
     return;

@@ -104,10 +104,10 @@ function marker(c, x) {
   ];
 }
 
-// --- a map of points -----------------------------------------------------------------------------------------------------------------
+// --- a map of points -------------------------------------------------------------------------------------------------
 
-// move(points): Float64Array of x, y in [0, 1], which fill the panel; looks[k] says how point k is drawn: {color, faint, glyph}. A glyph is a
-// text in a white circle, legible over other points. centres: {name, color, own: [k, ...]}, named above their points.
+// move(points): Float64Array of x, y in [0, 1], which fill the panel; looks[k] says how point k is drawn: {color, faint, glyph}.
+// A glyph is a text in a white circle, legible over other points. centres: {name, color, own: [k, ...]}, named above their points.
 function pointMap(panel, { onPick, tip } = {}) {
   const canvas = h("canvas", { class: "lml-map", role: "img" });
   panel.append(canvas);
@@ -251,7 +251,7 @@ function pointMap(panel, { onPick, tip } = {}) {
   return m;
 }
 
-// How a map's coordinates fill a panel, but for the outermost hundredth on each side, which is put on its edge: part -> x, y in [0, 1].
+// How a map's coordinates fill a panel: part -> x, y in [0, 1]. The outermost hundredth on each side is put on the edge.
 function fitting(values) {
   const [x, y] = [0, 1].map((i) => values.filter((_, k) => (k & 1) === i).sort((a, b) => a - b));
   const ends = [x, y].map((v) => [v[Math.floor(v.length / 100)], v[Math.ceil((v.length * 99) / 100) - 1]]);

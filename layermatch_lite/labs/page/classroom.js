@@ -96,6 +96,7 @@ function makeClassroom(specs, host, { link = "", onLink = () => {}, plans = [] }
     box.value = "";
     return room.show(name, link);
   };
+  room.follow = room.open;
   room.close = () => {
     for (const lab of room.labs.values()) lab.close();
   };
@@ -103,7 +104,7 @@ function makeClassroom(specs, host, { link = "", onLink = () => {}, plans = [] }
   return room;
 }
 
-// --- in a notebook, JupyterLab or Voilà: Python is the host ----------------------------------------------------------------------------
+// --- in a notebook, JupyterLab or Voilà: Python is the host ----------------------------------------------------------
 
 function render({ model, el }) {
   const waiting = new Map(),
@@ -151,7 +152,7 @@ function render({ model, el }) {
       : guardedLab(specs[0], host, { link, onLink });
   const opened = () => {
     const text = model.get("link");
-    if (text !== mine) shown.open(text);
+    if (text !== mine) shown.follow(text);
   };
   model.on("change:link", opened);
   el.append(shown.el);
@@ -169,7 +170,7 @@ function problemOf(message) {
   return Object.assign(new Error(message.error), { name: message.kind, details: message.details });
 }
 
-// --- on a page without Python: the data lie in the page ----------------------------------------------------------------------------------
+// --- on a page without Python: the data lie in the page --------------------------------------------------------------
 
 function boot({ specs, plans }) {
   const cache = new Map();

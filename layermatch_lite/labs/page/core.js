@@ -1,5 +1,5 @@
-// What every lab stands on: elements, packed data, lesson links, controls, motion, tooltips. No library, no build step: Python joins
-// these files into one module (labs/page.py).
+// What every lab stands on: elements, packed data, lesson links, controls, motion, tooltips. No library and no build step: Python
+// joins these files into one module (page/__init__.py).
 
 const NS = "http://www.w3.org/2000/svg";
 
@@ -22,7 +22,7 @@ const css = (share) => `${(100 * share).toFixed(2)}%`;
 const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
-// --- packed data: a JSON head and typed arrays, as labs/packs.py writes them ------------------------------------------------------
+// --- packed data: a JSON head and typed arrays, as labs/packs.py writes them -----------------------------------------
 
 const TYPES = { uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array, float32: Float32Array };
 
@@ -44,7 +44,7 @@ async function unpack(bytes) {
   return found;
 }
 
-// --- lesson links: the whole state of a lab as a short text. The same rules as labs/state.py ---------------------------------------
+// --- lesson links: the whole state of a lab as a short text. The same rules as labs/state.py -------------------------
 
 class InputError extends Error {}
 
@@ -125,7 +125,7 @@ function writeLink(spec, state) {
   return `${spec.lab}?${own.map((f) => `${f.name}=${code(state[f.name])}`).join("&")}`;
 }
 
-// --- motion ------------------------------------------------------------------------------------------------------------------------
+// --- motion ----------------------------------------------------------------------------------------------------------
 
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -146,7 +146,7 @@ function animate(draw, milliseconds = 300) {
   return () => cancelAnimationFrame(frame);
 }
 
-// Numbers that glide to their new values: to(values) and each frame's draw(current). Under a fast hand they do not glide but follow.
+// Numbers that glide to their new values: to(values), and draw(current) in each frame. Under a fast hand they follow at once.
 function glide(draw) {
   let now = null,
     stop = () => {},
@@ -173,7 +173,7 @@ function glide(draw) {
   };
 }
 
-// --- tooltips: one box for a page, in plain words, on hover, focus and touch ---------------------------------------------------------
+// --- tooltips: one box for a page, in plain words, on hover, focus and touch -----------------------------------------
 
 const TIP = (() => {
   let box = null;
@@ -216,7 +216,7 @@ function term(text, help) {
   return el;
 }
 
-// --- controls: native inputs, so that keyboard, touch and screen readers find what they know -----------------------------------------
+// --- controls: native inputs, so that keyboard, touch and screen readers find what they know -------------------------
 
 let count = 0;
 

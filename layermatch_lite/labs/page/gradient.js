@@ -117,7 +117,7 @@ function gradientView(lab) {
       tall = Math.max(30, pipe - top - 46),
       end = width - right + 18;
     root.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    // The gradient comes from the pseudo-labels, at the right, along the pipe; each layer has its branch, the classifier's with a valve.
+    // The gradient comes from the pseudo-labels, at the right, along the pipe; the classifier's branch has a valve.
     const parts = [
       s("path", { d: `M${end},${pipe}H${12 + w / 2}`, stroke: PIPE, "stroke-width": 9, fill: "none", "stroke-linecap": "round" }),
       s("text", { x: end + 8, y: pipe - 4, class: "lml-axis", "font-weight": 650, text: "pseudo-" }),

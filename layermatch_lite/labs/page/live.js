@@ -3,10 +3,12 @@
 // part: {frames(pack): [{step, ...}], paint(state, frame, frames)}. A training is known by its link without step and look.
 function trained(lab, part) {
   const { spec, host } = lab,
-    store = new Map(); // link of a training -> its frames, in the order of their steps
+    store = new Map(), // link of a live training -> its frames, in the order of their steps
+    played = new WeakMap(); // block of a recorded training -> its frames
   const recorded = new Map(Object.entries(spec.recorded));
   const about = (state) => writeLink(spec, { ...state, step: part.last(state), ...(part.looks ?? {}) });
   let state = null,
+    shown = [], // the frames of what is on the screen
     running = null,
     asked = null;
   const startButton =
@@ -54,8 +56,8 @@ function trained(lab, part) {
       field: "step",
       ms: 120,
       last: () => part.last(state),
-      next: (step) => frames(about(state)).find((frame) => frame.step > step)?.step ?? part.last(state),
-      ready: () => frames(about(state)).length > 1,
+      next: (step) => shown.find((frame) => frame.step > step)?.step ?? part.last(state),
+      ready: () => shown.length > 1,
     },
     needs: (next) => {
       const link = about(next);
@@ -78,11 +80,12 @@ function trained(lab, part) {
     },
     draw(next, [pack]) {
       const link = about(next);
-      if (pack && !store.has(link)) keep(link, part.frames(pack));
+      if (pack && !played.has(pack)) played.set(pack, part.frames(pack));
       state = next;
-      const all = frames(link),
+      const all = pack ? played.get(pack) : frames(link),
         frame = all.findLast((one) => one.step <= next.step);
-      if (frame && (frame.step === next.step || (recorded.has(link) && asked !== link))) return part.paint(next, frame, all);
+      shown = all;
+      if (frame && (frame.step === next.step || pack)) return part.paint(next, frame, all);
       if (running !== link) ask(link, next.step, null);
       if (frame) part.paint(next, frame, all);
     },

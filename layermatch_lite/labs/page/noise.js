@@ -1,5 +1,4 @@
-// Noise lab. First view: a network trained with wrong labels, its features as a map, and what classifier and features know. Second view:
-// the gradient of wrong labels in each layer.
+// Noise lab, first view: a network trained with wrong labels, its features as a map, and what classifier and features know.
 
 const KNOWS = [
   ["own", "the classifier says", INK, "Accuracy of the network's own last layer on test samples."],

@@ -1,6 +1,11 @@
-// The frame of every lab: stories, main controls, picture, sentence, "More", lesson link; and the classroom, which holds all labs.
-// A lab's own part is a function view(lab) that returns {draw(state, packs, before)} and, where it needs them, needs(state): the keys of
-// the data a state looks at, clamp(state, packs), play: {field, last(state), ms}, live: {...} and close().
+// The frame of every lab: stories, main controls, picture, sentence, "More", lesson link.
+//
+// A lab's own part is a function view(lab), which returns {draw(state, packs, before, dragged)} and, where it needs them,
+//   needs(state)                      the keys of the data that a state looks at
+//   clamp(state, packs), settle(...)  the state brought in line with these data, or with what has just been changed
+//   check(state, packs, changes)      an InputError for what cannot be shown
+//   play: {field, last, ms, ...}      what Play moves
+//   spoken(name, state), buttons, hear(message, buffers), close()
 
 const VIEWS = {};
 
@@ -142,6 +147,7 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
     lab.pause();
     return show(readLink(spec, link), false, {});
   };
+  lab.follow = (text) => lab.try(() => lab.open(text)); // the link has been changed from outside
   function show(state, dragged, changes) {
     const keys = view.needs ? view.needs(state) : [],
       mine = ++wanted;
@@ -151,6 +157,7 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
       const settled = view.clamp ? view.clamp(state, packs) : state;
       const before = lab.state;
       lab.state = settled;
+      lab.progress(null);
       try {
         view.draw(settled, packs, before, dragged);
       } catch (problem) {
@@ -159,7 +166,6 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
       }
       lab.clearError();
       sync();
-      lab.progress(null);
     };
     if (keys.every((key) => lab.packs.has(key))) return ready();
     lab.progress(0.3, "loading …");
@@ -266,6 +272,6 @@ function guardedLab(spec, host, options) {
         h("pre", { text: problem.stack }),
       ),
     );
-    return { el, spec, link: `${spec.lab}?`, open() {}, pause() {}, close() {}, ready: Promise.resolve() };
+    return { el, spec, link: `${spec.lab}?`, open() {}, follow() {}, try() {}, pause() {}, close() {}, ready: Promise.resolve() };
   }
 }

@@ -76,7 +76,7 @@ VIEWS.time = (lab) => {
     ].filter(Boolean);
   }
 
-  // (S, N, 2) of the chosen map, filling the panel over the whole run (but for the start, which may lie far off): the frame stays.
+  // (S, N, 2) of the chosen map, in one frame for the whole run but its start, which may lie far off.
   const spread = new WeakMap();
   function points(p) {
     const all = p[p.maps.includes(state.map) ? state.map : p.maps[0]];
