@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..errors import InputError
 from .packs import SHIPPED
 from .state import LabState, Story, choice, hidden, number
 
@@ -116,7 +115,9 @@ class NoiseState(LabState):
 
     stories = (
         Story(
-            "The last layer forgets", "noise?", "Opened at 60 %, the lowest rate here at which most labels are wrong."
+            "The last layer obeys",
+            "noise?",
+            "Opened at 60 %, the lowest rate here at which most labels of a class name the wrong one.",
         ),
         Story(
             "Noise hits the classifier",
@@ -150,7 +151,7 @@ class TimeMachineState(LabState):
     map: str = choice(
         "umap", "map", {"umap": "UMAP", "pca": "PCA"}, "UMAP keeps neighbours together; PCA is a flat shadow."
     )
-    sample: int = number(-1, "sample", -1, 99_999, 1, "The sample that is followed; -1 for none.")
+    sample: int = number(-1, "sample", -1, 99_999, 1, "The sample that is followed; -1 for none.", box=True)
 
     stories = (
         Story(
@@ -310,8 +311,8 @@ class TrainingState(Trained):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.step > self.steps:
-            raise InputError(f"step={self.step} lies beyond steps={self.steps}; give a step of at most {self.steps}.")
+        if self.step > self.steps:  # the end, which the default step names for 300 steps
+            object.__setattr__(self, "step", self.steps)
 
     @property
     def last_step(self) -> int:

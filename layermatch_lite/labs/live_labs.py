@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from ..errors import InputError
 from . import curves, decisions
 from .background import Worker, problem
 from .lessons import Trained
@@ -30,7 +31,8 @@ class LiveBench:
         name = state.whole().link()
         if message.get("again") or name != self.training or self.session is None or self.session.step > state.step:
             self.training, self.session = name, None
-        self.worker.wait(5)  # the step before: one training at a time
+        if not self.worker.wait(5):  # one training at a time
+            raise InputError("the step before is still being computed; press Train live again in a moment.")
         told = 0.0
 
         def frames():
@@ -46,12 +48,12 @@ class LiveBench:
                 self.send({"training": name, "step": step}, [block])
             if time.monotonic() - told > FRAME_SECONDS:
                 told = time.monotonic()
-                self.send({"progress": step / max(1, state.step), "doing": f"step {step} of {state.step}"})
+                self.send({"training": name, "progress": step / max(1, state.step), "doing": f"step {step} of {state.step}"})
 
         def ended(error: BaseException | None, stopped: bool) -> None:
             if error is not None:
                 self.session = None
-                self.send(problem(error))
+                self.send(problem(error) | {"training": name})
             else:
                 self.send({"done": True, "training": name})
 
@@ -59,6 +61,8 @@ class LiveBench:
 
     def block(self, state: Trained) -> bytes:
         """The training up to this state, here and now; what the page asks for next is this very training."""
+        self.worker.stop()
+        self.worker.wait(5)
         self.training, self.session, block = state.whole().link(), self.make(state), None
         with one_thread():
             for _, frame in self.watch(state, self.session, state.step):

@@ -77,6 +77,10 @@ class LabState:
                 check_choice(f.name, value, control.options)
             else:
                 check_range(f.name, value, control.low, control.high, whole=isinstance(f.default, int))
+                places = (value - control.low) / control.step
+                if abs(places - round(places)) > 1e-6:
+                    grid = f"{control.low:g} plus a multiple of {control.step:g}"
+                    raise InputError(f"{f.name}={value!r} is not allowed; give {grid}.")
 
     @classmethod
     def spec(cls) -> dict:

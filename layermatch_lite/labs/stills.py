@@ -13,7 +13,7 @@ from .lessons import ERRORS, DecisionState, LabState, NoiseState, ThresholdState
 CLASS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#999933", "#8B4513", "#332288")
 KNOWS = {
     "own": ("the classifier says", "#1a1a1a"),
-    "kmeans": ("groups without labels", "#7766CC"),
+    "kmeans": ("groups by k-means", "#7766CC"),
     "probe": ("a fresh layer reads", "#332288"),
 }
 

@@ -88,19 +88,22 @@ function draggable(c, at) {
   };
   c.root.classList.add("lml-drag");
   c.root.addEventListener("pointerdown", (event) => {
-    c.root.setPointerCapture(event.pointerId);
-    at(value(event));
+    if (event.pointerType === "mouse") {
+      c.root.setPointerCapture(event.pointerId);
+      at(value(event));
+    }
   });
   c.root.addEventListener("pointermove", (event) => {
     if (event.buttons) at(value(event));
   });
+  c.root.addEventListener("click", (event) => at(value(event))); // a tap; a finger that scrolls the page is none
 }
 
 // The marker of a chart: a line with a handle.
 function marker(c, x) {
   return [
     s("line", { x1: c.x(x), x2: c.x(x), y1: c.top, y2: c.top + c.h, stroke: ACCENT, "stroke-width": 2 }),
-    s("circle", { cx: c.x(x), cy: c.top + c.h, r: 9, fill: ACCENT, stroke: "white", "stroke-width": 2.5 }),
+    s("circle", { cx: c.x(x), cy: c.top, r: 9, fill: ACCENT, stroke: "white", "stroke-width": 2.5 }),
   ];
 }
 

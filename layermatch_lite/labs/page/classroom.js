@@ -64,6 +64,7 @@ function makeClassroom(specs, host, { link = "", onLink = () => {}, plans = [] }
     tabs.forEach((tab, k) => {
       tab.setAttribute("aria-selected", names[k] === name);
       tab.tabIndex = names[k] === name ? 0 : -1;
+      if (names[k] === name) reveal(tab);
     });
     for (const [other, lab] of room.labs) if (other !== name) lab.pause();
     let lab = room.labs.get(name);
@@ -152,7 +153,9 @@ function render({ model, el }) {
       : guardedLab(specs[0], host, { link, onLink });
   const opened = () => {
     const text = model.get("link");
-    if (text !== mine) shown.follow(text);
+    if (text === mine) return;
+    mine = null;
+    shown.follow(text);
   };
   model.on("change:link", opened);
   el.append(shown.el);

@@ -65,6 +65,10 @@ function checked(f, value) {
   if (!(value >= f.low && value <= f.high) || !whole) {
     throw new InputError(`${f.name}=${value} is not allowed; give a ${f.whole ? "whole " : ""}number in [${f.low}, ${f.high}].`);
   }
+  const places = (value - f.low) / f.step;
+  if (Math.abs(places - Math.round(places)) > 1e-6) {
+    throw new InputError(`${f.name}=${value} is not allowed; give ${f.low} plus a multiple of ${f.step}.`);
+  }
   return value;
 }
 
@@ -304,6 +308,12 @@ function control(f, onChange) {
 }
 
 const button = (text, onclick, attributes = {}) => h("button", { type: "button", text, onclick, ...attributes });
+
+// A chosen tab or story, brought into its row where that scrolls sideways.
+function reveal(el) {
+  const row = el.parentElement;
+  if (row.scrollWidth > row.clientWidth) row.scrollLeft = el.offsetLeft - row.offsetLeft - 20;
+}
 
 // "Copy link", which says for a moment that it has been done.
 function copyButton(link) {

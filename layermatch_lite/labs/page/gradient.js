@@ -241,7 +241,7 @@ function gradientView(lab) {
         passes = share(state.share, 0);
       c.root.setAttribute(
         "aria-label",
-        `${state.quantity} over the share of wrong labels: ${row.map((layer) => `${layer.name} ${pack.rates.map((r) => signed(value(layer.at, r, 0))).join(", ")}`).join("; ")}.`,
+        `${state.quantity} over the ${c.spec.xlabel}: ${row.map((layer) => `${layer.name} ${pack.rates.map((r) => signed(value(layer.at, r, 0))).join(", ")}`).join("; ")}.`,
       );
       root.setAttribute("aria-label", row.map((layer, k) => `${layer.name} ${signed(values[k])}`).join(", "));
       if (Number.isNaN(last))
@@ -250,18 +250,18 @@ function gradientView(lab) {
         );
       const low = Math.min(...others),
         high = Math.max(...others);
-      const range = `${signed(low)} to ${signed(high)} in the feature layers, ${signed(last)} in the classifier`;
-      const verdict =
-        last < low - 0.05
+      const blocked = state.grad_relu === "block";
+      const range = `${signed(low)} to ${signed(high)} in the feature layers, ${blocked ? "it would be " : ""}${signed(last)} in the classifier`;
+      const verdict = blocked
+        ? "Grad-ReLU keeps it out of the classifier; the features get what they got before."
+        : last < low - 0.05
           ? "The classifier gets the worst of it."
           : last > high + 0.05
             ? "Here the classifier is served best: not every error hurts it most."
             : "Classifier and features fare alike.";
-      const strategy = {
-        off: "",
-        block: " Grad-ReLU lets none of it into the classifier.",
-        gate: " The gate lets through what does not oppose the labelled gradient.",
-      }[state.grad_relu];
+      const strategy = { off: "", block: "", gate: " The gate lets through what does not oppose the labelled gradient." }[
+        state.grad_relu
+      ];
       lab.say(
         `${percent(passes)} of the samples pass τ = ${state.tau}, ${percent(wrong)} of their labels are wrong (${HOW[state.errors]}). ${state.quantity === "alignment" ? "Alignment with the true gradient" : "Benefit"}: ${range}, mean of ${pack.draws} draws. ${verdict}${strategy}`,
       );

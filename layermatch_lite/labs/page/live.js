@@ -72,6 +72,11 @@ function trained(lab, part) {
       return recorded.has(about(whole)) ? whole : { ...next, step: 0 };
     },
     clamp: (next) => ({ ...next, step: Math.min(next.step, part.last(next)) }),
+    opened() {
+      // a story shows its recording again
+      if (running) pause();
+      asked = null;
+    },
     check(next) {
       if (!host.send && !recorded.has(about(next)))
         throw new InputError(
@@ -91,12 +96,13 @@ function trained(lab, part) {
     },
     hear(message, buffers) {
       if (message.lab !== spec.lab) return;
-      if (message.error) {
+      const current = message.training === undefined || message.training === running; // else the end of one that was given up
+      if (message.error && current) {
         busy(null);
         throw problemOf(message);
       }
-      if (message.progress != null && running) lab.progress(message.progress, message.doing);
-      if (message.done) busy(null);
+      if (message.progress != null && current) lab.progress(message.progress, message.doing);
+      if (message.done && current) busy(null);
       if (!buffers?.length) return;
       unpack(bytesOf(buffers[0]))
         .then((pack) => {

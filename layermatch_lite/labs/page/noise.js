@@ -4,7 +4,7 @@ const KNOWS = [
   ["own", "the classifier says", INK, "Accuracy of the network's own last layer on test samples."],
   [
     "kmeans",
-    "groups without labels",
+    "groups by k-means",
     "#7766CC",
     "k-means of the features, each group named after its class: what they hold without any label.",
   ],
@@ -37,9 +37,6 @@ VIEWS.noise = (lab) => {
   return {
     needs: (state) => [`noise_${state.data}`],
     spoken: (name, state) => (name === "share" && state.errors === "own" ? `${percent(state.share)} its own` : undefined),
-    settle(state) {
-      return { ...state, rate: Math.round(state.rate * 5) / 5, share: Math.round(state.share * 10) / 10 };
-    },
     draw(state, [pack], before, dragged) {
       tabs.forEach((tab) => tab.setAttribute("aria-pressed", tab.dataset.view === state.view));
       const [here, other] = state.view === "train" ? [train, gradient] : [gradient, train];
@@ -180,12 +177,12 @@ function trainView(lab) {
         state.rate === 0
           ? "this is what the network can do."
           : gap > 0.2
-            ? "the last layer has lost what the features still hold."
+            ? "the last layer says what it was taught, and the features still know better."
             : gap > 0.06
-              ? "the last layer loses some of what the features hold."
-              : "the last layer says nearly all that the features hold.";
+              ? "the last layer says less than the features know."
+              : "the last layer says nearly all that the features know.";
       lab.say(
-        `${what}: the classifier is right on ${percent(found.own)}, a fresh layer on the same features on ${percent(found.probe)}, and k-means without any label on ${percent(found.kmeans)} (means of ${pack.seeds.length} networks): ${verdict}`,
+        `${what}: the classifier is right on ${percent(found.own)}, a fresh layer on the same features on ${percent(found.probe)}, and k-means, each group named after its class, on ${percent(found.kmeans)} (means of ${pack.seeds.length} networks): ${verdict}`,
       );
       map.canvas.setAttribute(
         "aria-label",

@@ -17,6 +17,9 @@ VIEWS.decision = (lab) => {
     return { el, canvas, marks, heading, size: [0, 0] };
   });
   lab.stage.append(h("div", { class: "lml-two lml-even" }, ...panels.map((p) => p.el)));
+  const steps = lab.spec.fields.find((f) => f.name === "step").high;
+  const caption = h("div", { class: "lml-caption" });
+  panels[0].el.append(caption);
   let state = null,
     frame = null,
     dragged = null;
@@ -49,18 +52,15 @@ VIEWS.decision = (lab) => {
     const marks = [],
       xy = (k) => at.to(features ? [m.z[2 * k], m.z[2 * k + 1]] : [frame.x[2 * k], frame.x[2 * k + 1]]),
       r = clamp(Math.min(...p.size) / 80, 3.5, 6);
-    const count = { over: 0, wrong: 0, right: 0 };
+    const { count } = m;
     for (let k = 0; k < frame.y.length; k++) {
       const q = m.labels[k],
         [x, y] = xy(k),
         wrong = q !== frame.y[k];
-      count.right += !wrong;
       if (!m.mask[k]) {
         marks.push(s("circle", { cx: x, cy: y, r: r * 0.5, fill: "#5b6670" }));
         continue;
       }
-      count.over += 1;
-      count.wrong += wrong;
       marks.push(
         s("path", {
           d: MARKS[q],
@@ -98,7 +98,6 @@ VIEWS.decision = (lab) => {
       });
     p.marks.replaceChildren(...marks, ...(features ? [] : given(i, at)));
     p.heading.textContent = `${m.name}: ${percent(count.right / frame.y.length)} called right`;
-    m.count = count;
     p.marks.setAttribute(
       "aria-label",
       `${m.name}, step ${frame.step}: ${count.over} of ${frame.y.length} points are over τ, ${count.wrong} of these labels are wrong; ${percent(count.right / frame.y.length)} are called right.`,
@@ -168,6 +167,10 @@ VIEWS.decision = (lab) => {
           mark.setAttribute("transform", `translate(${a},${b}) scale(13)`);
         }
       });
+      mark.addEventListener("pointercancel", () => {
+        dragged = null;
+        one(i);
+      });
       mark.addEventListener("pointerup", (event) => {
         if (dragged?.k === k) {
           const to = where(event),
@@ -196,7 +199,7 @@ VIEWS.decision = (lab) => {
   }
 
   return trained(lab, {
-    last: () => 300,
+    last: () => steps,
     looks: { space: "points" },
     frames(pack) {
       const { steps, names, classes } = pack,
@@ -218,12 +221,22 @@ VIEWS.decision = (lab) => {
         grid: G,
         extent: pack.extent,
         methods: names.map((name, m) => {
-          const at = t * M + m;
+          const at = t * M + m,
+            labels = slice("labels", at, N),
+            mask = slice("mask", at, N),
+            count = { over: 0, wrong: 0, right: 0 };
+          labels.forEach((q, k) => {
+            const wrong = q !== pack.y[k];
+            count.right += !wrong;
+            count.over += mask[k];
+            count.wrong += mask[k] && wrong;
+          });
           return {
             name,
+            count,
             regions: slice("regions", at, G * G),
-            labels: slice("labels", at, N),
-            mask: slice("mask", at, N),
+            labels,
+            mask,
             z: Array.from(slice("z", at, 2 * N), (v) => (v / 32767) * pack.reach[at]),
             W: rows(slice("W", at, 2 * C), 2),
             V: rows(slice("V", at, 2 * C), 2),
@@ -234,16 +247,20 @@ VIEWS.decision = (lab) => {
     },
     paint(next, found) {
       [state, frame] = [next, found];
+      caption.textContent =
+        next.space === "features"
+          ? "filled: centre w · hollow: its average · black rim: wrong over τ · grey: below τ"
+          : "large: labelled · black rim: wrong over τ · grey: below τ";
       panels.forEach((p, i) => {
         p.el.hidden = !frame.methods[i];
         if (frame.methods[i]) one(i);
       });
       const parts = frame.methods.map(
         (m) =>
-          `${m.name}: ${m.count ? `${m.count.over} over τ, ${m.count.wrong} of these labels wrong, ${percent(m.count.right / frame.y.length)} called right` : ""}`,
+          `${m.name}: ${m.count.over} over τ, ${m.count.wrong} of these labels wrong, ${percent(m.count.right / frame.y.length)} called right`,
       );
       lab.say(
-        `Step ${frame.step} of 300, ${frame.y.length} unlabelled points, τ = ${state.tau.toFixed(2)}. ${parts.join(". ")}.${lab.host.send ? " Drag a large mark to place its label elsewhere." : ""}`,
+        `Step ${frame.step} of ${steps}, ${frame.y.length} unlabelled points, τ = ${state.tau.toFixed(2)}. ${parts.join(". ")}.${lab.host.send ? " Drag a large mark to place its label elsewhere." : ""}`,
       );
     },
     close() {

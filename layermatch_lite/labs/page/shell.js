@@ -16,7 +16,8 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
     playing = null,
     closed = false,
     wanted = 0,
-    telling = 0;
+    telling = 0,
+    pending = null;
   const told = spec.stories.map((story) => writeLink(spec, readLink(spec, story.link)));
   const error = h("div", { class: "lml-error", role: "alert" });
   const sentence = h("div", { class: "lml-sentence", role: "status" });
@@ -87,7 +88,11 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
     try {
       const result = action();
       lab.clearError();
-      if (result?.catch) result.catch(lab.fail);
+      if (result?.catch)
+        result.catch((problem) => {
+          lab.fail(problem);
+          sync();
+        });
       return result;
     } catch (problem) {
       lab.fail(problem);
@@ -120,7 +125,10 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
     }
     if (document.activeElement !== linkBox || linkBox.value !== lab.link) linkBox.value = lab.link = writeLink(spec, lab.state);
     const here = told.indexOf(lab.link);
-    stories.forEach((b, k) => b.setAttribute("aria-pressed", k === here));
+    stories.forEach((b, k) => {
+      if (b.getAttribute("aria-pressed") !== String(k === here)) b.setAttribute("aria-pressed", k === here);
+      if (k === here) reveal(b);
+    });
     why.textContent = here >= 0 ? spec.stories[here].why : "";
     clearTimeout(telling); // a drag is one move: browsers and kernels need not hear of every pixel
     telling = setTimeout(() => onLink(lab.link), 200);
@@ -129,7 +137,7 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
   // Change some settings and show the result: at once where the data are there, else when they have come.
   lab.set = (changes, { dragged = false, keepPlaying = false } = {}) => {
     if (!keepPlaying) lab.pause();
-    let state = { ...lab.state };
+    let state = { ...(pending ?? lab.state) };
     for (const [name, value] of Object.entries(changes))
       state[name] = checked(
         spec.fields.find((f) => f.name === name),
@@ -145,12 +153,15 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
       return host.lesson(link);
     } // the classroom switches
     lab.pause();
-    return show(readLink(spec, link), false, {});
+    const state = readLink(spec, link);
+    view.opened?.();
+    return show(state, false, {});
   };
   lab.follow = (text) => lab.try(() => lab.open(text)); // the link has been changed from outside
   function show(state, dragged, changes) {
     const keys = view.needs ? view.needs(state) : [],
       mine = ++wanted;
+    pending = state; // what is on its way: another change in the meantime builds on it
     const ready = () => {
       const packs = keys.map((key) => lab.packs.get(key));
       if (view.check) view.check(state, packs, changes);
@@ -164,10 +175,18 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
         lab.state = before;
         throw problem;
       }
+      pending = null;
+      playButton.disabled = false;
       lab.clearError();
       sync();
     };
-    if (keys.every((key) => lab.packs.has(key))) return ready();
+    if (keys.every((key) => lab.packs.has(key))) {
+      try {
+        return ready();
+      } finally {
+        pending = null;
+      }
+    }
     lab.progress(0.3, "loading …");
     const slow = setTimeout(() => {
       if (mine === wanted) lab.progress(0.3, "waiting for the kernel: is it running, and free?");
@@ -183,6 +202,7 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
       })
       .catch((problem) => {
         if (mine === wanted) {
+          pending = null;
           lab.progress(null);
           throw problem;
         }
@@ -190,7 +210,10 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
   }
 
   // --- Play: one field runs to its end ---
-  const playButton = button("▶ Play", () => (playing ? lab.pause() : lab.play()), { class: "lml-play" });
+  const playButton = button("▶ Play", () => lab.try(() => (playing ? lab.pause() : lab.play())), {
+    class: "lml-play",
+    disabled: true,
+  });
   lab.pause = () => {
     clearTimeout(playing);
     playing = null;
@@ -199,15 +222,17 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
   lab.play = () => {
     const { field, ms, next = (value) => value + 1 } = view.play,
       last = () => view.play.last(lab.state);
-    if (view.play.ready && !view.play.ready()) return view.start?.();
+    if (view.play.ready && !view.play.ready()) return view.start();
+    const start = lab.state[field] >= last() ? 0 : Math.min(last(), next(lab.state[field]));
     playButton.textContent = "❚❚ Pause";
     const go = (value) => {
       lab.try(() => lab.set({ [field]: value }, { keepPlaying: true }));
+      if (!playing) return; // an error has stopped it
       playing =
         value >= last() ? (lab.pause(), null) : setTimeout(() => go(Math.min(last(), next(value))), still() ? 2 * ms : ms);
     };
     playing = 1;
-    go(lab.state[field] >= last() ? 0 : Math.min(last(), next(lab.state[field])));
+    go(start);
   };
   lab.close = () => {
     closed = true;

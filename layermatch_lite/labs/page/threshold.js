@@ -215,7 +215,7 @@ VIEWS.threshold = (lab) => {
       const counts = drawBars(),
         here = passed(state.tau),
         who = state.label === "all" ? "samples" : `samples that the network calls ${state.label}`;
-      const when = `${p.name}, step ${p.steps[state.snapshot]}`;
+      const when = `${p.name} (trained with τ = ${p.tau}), step ${p.steps[state.snapshot]}`;
       c.root.setAttribute(
         "aria-label",
         `${when}: over τ, the share of ${who} that pass, of right labels among them, and both. At τ = ${state.tau.toFixed(2)}: ${percent(here.rate)}, ${percent(here.accuracy)}, ${percent(here.product)}.`,
@@ -226,7 +226,7 @@ VIEWS.threshold = (lab) => {
           `${when}: of ${chosen.length} ${who} none passes τ = ${state.tau.toFixed(2)}; nothing is learnt from them, neither right nor wrong.`,
         );
       lab.say(
-        `${when}: of ${chosen.length} ${who}, ${percent(here.rate)} pass τ = ${state.tau.toFixed(2)} and ${percent(here.accuracy)} of these labels are right; so ${percent(here.product)} teach what is true, ${percent(here.rate - here.product)} what is false. ${classes(counts)}`,
+        `${when}: of ${chosen.length} ${who}, ${percent(here.rate)} pass τ = ${state.tau.toFixed(2)} and ${percent(here.accuracy)} of these labels are right; so ${percent(here.product)} would teach what is true, ${percent(here.rate - here.product)} what is false.${classes(counts)}`,
       );
     },
     close() {
@@ -235,10 +235,12 @@ VIEWS.threshold = (lab) => {
     },
   };
   function classes(counts) {
-    if (!counts) return "";
+    if (!counts || state.label !== "all") return "";
     const over = counts.map((one) => one[0] + one[1]),
       silent = p.classes.filter((_, q) => !over[q]);
-    const least = over.map((n, q) => [n ? counts[q][0] / n : 2, q]).sort((a, b) => a[0] - b[0])[0];
-    return `Least to be trusted: “${p.classes[least[1]]}”, ${percent(least[0])} right.${silent.length ? ` No label over τ says ${silent.join(", ")}.` : ""}`;
+    const enough = over.map((n, q) => ({ n, q, right: counts[q][0] })).filter(({ n }) => n >= 10); // a share of fewer says little
+    const [least] = enough.sort((a, b) => a.right / a.n - b.right / b.n);
+    const worst = least ? ` Least to be trusted: “${p.classes[least.q]}”, ${least.right} of ${least.n} right.` : "";
+    return `${worst}${silent.length ? ` No label over τ says ${silent.join(", ")}.` : ""}`;
   }
 };

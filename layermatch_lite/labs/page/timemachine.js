@@ -19,13 +19,14 @@ VIEWS.time = (lab) => {
   maps.forEach((map, i) => {
     map.onHover = (k) => {
       const other = maps[1 - i];
-      if (other.hover !== k) {
+      if (other.hover !== k && alike()) {
         other.hover = k;
         other.paint();
       }
     };
   });
-  boxes[0].append(h("div", { class: "lml-caption", text: "number: a wrong label · faint: below τ" }));
+  const caption = h("div", { class: "lml-caption" });
+  boxes[0].append(caption);
   const wrongButton = button("Next wrong one", () =>
     lab.try(() => {
       const p = packs[0],
@@ -36,6 +37,8 @@ VIEWS.time = (lab) => {
       lab.set({ sample: wrong.find((k) => k > lab.state.sample) ?? wrong[0] });
     }),
   );
+  // Do both runs hold the same samples? Only then is one sample followed in both.
+  const alike = () => packs.length > 1 && packs[0].data === packs[1].data && String(packs[0].y) === String(packs[1].y);
   const moment = (p) => Math.min(state.snapshot, p.steps.length - 1);
   const wrongOf = (p, at) => {
     const found = [];
@@ -106,7 +109,7 @@ VIEWS.time = (lab) => {
     const all = points(p),
       k = state.sample;
     map.trail =
-      k >= 0 && k < N
+      k >= 0 && k < N && (i === 0 || same)
         ? {
             k,
             near: p.near.subarray((at * N + k) * p.near.shape[2], (at * N + k + 1) * p.near.shape[2]),
@@ -114,7 +117,7 @@ VIEWS.time = (lab) => {
           }
         : null;
     map.move(all.subarray(at * 2 * N, (at + 1) * 2 * N), milliseconds);
-    headings[i].textContent = `${brief(p)}: ${count.wrong} of ${count.over} wrong`;
+    headings[i].textContent = `${same || packs.length === 1 ? brief(p) : p.name}: ${count.wrong} of ${count.over} wrong`;
     map.canvas.setAttribute(
       "aria-label",
       `${p.name}, step ${p.steps[at]}: map of the features of ${N} samples; ${count.over} pseudo-labels are over τ, ${count.wrong} of them wrong.`,
@@ -124,6 +127,7 @@ VIEWS.time = (lab) => {
 
   // The life of the followed sample in each run: its confidence over the steps, each moment with the label it was given.
   const lives = [0, 1].map(() => h("div", { class: "lml-panel lml-life" }));
+  let same = false; // are the samples of both runs the same?
   let lived = ""; // the sample and runs whose lives are drawn
   const itself = h("div", { class: "lml-itself" });
   side.append(itself, ...lives);
@@ -151,7 +155,7 @@ VIEWS.time = (lab) => {
     const p = packs[i],
       c = charts[i],
       k = state.sample;
-    lives[i].hidden = !p || k < 0;
+    lives[i].hidden = !p || k < 0 || k >= p.N || (i > 0 && !same);
     if (lives[i].hidden) return;
     const S = p.steps.length,
       at = (t) => c.x(S > 1 ? t / (S - 1) : 0);
@@ -233,7 +237,7 @@ VIEWS.time = (lab) => {
     const shown = `${k} ${packs.map((one) => one.run)}`;
     if (shown === lived)
       return charts.forEach((c, i) => {
-        if (packs[i] && k >= 0 && c.width) c.mark();
+        if (packs[i] && k >= 0 && c.width) c.mark?.();
       });
     lived = shown;
     lives.forEach((_, i) => life(i));
@@ -270,7 +274,7 @@ VIEWS.time = (lab) => {
         q = p.labels[at * N + k];
       const alike = Array.from(near).filter((n) => p.labels[at * N + n] === q).length;
       parts.push(
-        `Sample ${k}, ${article(p.classes[p.y[k]])}, is called ${article(p.classes[q])}; so are ${alike} of its ${near.length} nearest neighbours.`,
+        `${packs.length > 1 ? "On the left, sample" : "Sample"} ${k}, ${article(p.classes[p.y[k]])}, is called ${article(p.classes[q])}; so are ${alike} of its ${near.length} nearest neighbours.`,
       );
     }
     return parts.join(" ");
@@ -299,6 +303,8 @@ VIEWS.time = (lab) => {
       lab.control("snapshot").limit(0, packs[0].steps.length - 1);
       boxes[1].hidden = packs.length < 2;
       if (other) el.classList.toggle("lml-single", packs.length < 2);
+      if (other || before.run !== next.run || before.beside !== next.beside) same = alike();
+      caption.textContent = `${packs[0].classes[0].length > 2 ? "letters" : "number"}: a wrong label · faint: below τ`;
       packs.forEach(fetchPictures);
       const counts = packs.map((_, i) => paint(i, dragged ? 0 : 380));
       details();
