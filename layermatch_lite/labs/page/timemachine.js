@@ -57,14 +57,12 @@ VIEWS.time = (lab) => {
   }
   function fetchPictures(p) {
     if (!p.pictures || photos.has(p.pictures)) return;
+    const have = (found) => {
+      photos.set(p.pictures, found);
+      details();
+    };
     photos.set(p.pictures, null);
-    lab.host.get(p.pictures).then(
-      (found) => {
-        photos.set(p.pictures, found);
-        if (state) details();
-      },
-      () => photos.set(p.pictures, {}),
-    );
+    lab.host.get(p.pictures).then(have, () => have({}));
   }
   function tip(i, k) {
     const p = packs[i] ?? packs[0],
@@ -129,7 +127,8 @@ VIEWS.time = (lab) => {
   const lives = [0, 1].map(() => h("div", { class: "lml-panel lml-life" }));
   let same = false; // are the samples of both runs the same?
   let lived = ""; // the sample and runs whose lives are drawn
-  const itself = h("div", { class: "lml-itself" });
+  const itself = h("div", { class: "lml-itself" }),
+    called = h("div");
   side.append(itself, ...lives);
   const charts = lives.map((box) => {
     const c = chart(box, {
@@ -207,39 +206,24 @@ VIEWS.time = (lab) => {
   }
   function details() {
     const p = packs[0],
-      k = state.sample;
+      k = state.sample,
+      found = photos.get(p.pictures);
     side.classList.toggle("lml-empty", k < 0);
-    if (k < 0) {
-      itself.replaceChildren(
-        h("p", {
-          text: "Click a point to follow it through the training: its way on the map, its nearest neighbours, its label at every moment.",
-        }),
-      );
-    } else {
-      const at = moment(p),
-        q = p.labels[at * p.N + k],
-        image = picture(p, k, 60);
-      itself.replaceChildren(
-        ...[
-          image,
-          h(
-            "div",
-            {},
-            h("b", { text: `sample ${k}: ${article(p.classes[p.y[k]])}` }),
-            h("div", { text: `now ${q === p.y[k] ? "rightly" : "wrongly"} called ${article(p.classes[q])}` }),
-            image || !p.pictures || !photos.get(p.pictures)
-              ? null
-              : h("small", { text: "(its photograph would come from your own CIFAR-10)" }),
-          ),
-        ].filter(Boolean),
-      );
+    if (k >= 0) {
+      const q = p.labels[moment(p) * p.N + k];
+      called.textContent = `now ${q === p.y[k] ? "rightly" : "wrongly"} called ${article(p.classes[q])}`;
     }
-    const shown = `${k} ${packs.map((one) => one.run)}`;
+    const shown = `${k} ${packs.map((one) => one.run)} ${found ? Boolean(found.images) : "asked"}`;
     if (shown === lived)
       return charts.forEach((c, i) => {
         if (packs[i] && k >= 0 && c.width) c.mark?.();
       });
     lived = shown;
+    const words =
+      "Click a point to follow it through the training: its way on the map, its nearest neighbours, its label at every moment.";
+    const absent = found && !found.images ? h("small", { text: "(its photograph would come from your own CIFAR-10)" }) : null;
+    const name = k < 0 ? null : h("div", {}, h("b", { text: `sample ${k}: ${article(p.classes[p.y[k]])}` }), called, absent);
+    itself.replaceChildren(...(k < 0 ? [h("p", { text: words })] : [picture(p, k, 60), name].filter(Boolean)));
     lives.forEach((_, i) => life(i));
   }
 
