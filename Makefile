@@ -12,7 +12,7 @@ help:
 	@echo "make test       run every test; make test-fast leaves out the slow ones"
 	@echo "make studies    the recorded studies (about four hours; continues where it was stopped)"
 	@echo "make results    docs/results.md and the README's numbers, from the recorded results"
-	@echo "make recordings record the runs, maps and labs' data that come with the package (about half an hour)"
+	@echo "make recordings record the runs, maps and labs' data that come with the package"
 	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes; needs Chromium)"
 	@echo "make notebooks  run every notebook and keep its outputs"
 	@echo "make exercises  bring the notebooks' exercises in line with solutions/; make solved writes notebooks with the solutions"

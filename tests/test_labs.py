@@ -17,7 +17,7 @@ from layermatch_lite.core.seeding import generator
 from layermatch_lite.data.batches import labelled_batch, unlabelled_batch
 from layermatch_lite.data.sets import EMBEDDED
 from layermatch_lite.data.views import Views
-from layermatch_lite.labs import NoiseLab, TimeMachine, curves, decisions, packs, recorded
+from layermatch_lite.labs import NoiseLab, TimeMachine, classroom, curves, decisions, lessons, packs, recorded
 from layermatch_lite.labs.lessons import (
     PLANS,
     RUNS,
@@ -31,8 +31,10 @@ from layermatch_lite.labs.lessons import (
 )  # fmt: skip
 from layermatch_lite.labs.stills import still
 from layermatch_lite.runs import recording
+from layermatch_lite.runs.config import METHODS
 from layermatch_lite.runs.train import data_of
 from layermatch_lite.studies import known_noise, stats
+from layermatch_lite.studies.report import NAMES
 from layermatch_lite.variants import noise
 
 # --- states and lesson links -----------------------------------------------------------------------------------------
@@ -288,8 +290,14 @@ def test_a_saved_notebook_has_a_picture_and_words_for_every_story(link):
     assert "application/vnd.jupyter.widget-view+json" in data and metadata["lab"] == NoiseState().link()
 
 
+def test_the_labs_name_what_the_library_names():
+    """They have names of their own, because the library's are beside what needs torch."""
+    assert lessons.METHODS == {m: NAMES[m] for m in METHODS if m != "freematch"} and tuple(lessons.ERRORS) == noise.KINDS
+
+
 def test_settings_by_name_and_by_link_are_one_state():
     assert NoiseLab("noise?rate=0.2").state == NoiseLab(rate=0.2).state == NoiseState(rate=0.2)
+    assert classroom("lesson=rubbish").state == NoiseState(), "what is shown: the first story, with an error above it"
     assert issubclass(DecisionState, Trained) and DecisionState(step=120).whole().link() == "decision?"
     for wrong in ({"link": "rubbish"}, {"rate": 7.0}):
         with pytest.raises(InputError):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import anywidget
 import traitlets
 
+from ..errors import InputError
 from . import packs, page
 from .background import problem
 from .lessons import PLANS, LabState
@@ -39,9 +40,12 @@ class Lab(anywidget.AnyWidget):
 
     @property
     def state(self) -> LabState:
-        """The settings of what is shown."""
-        text = self.link or next(iter(self.states.values())).stories[0].link
-        return self.states[text.partition("?")[0]].from_link(text)
+        """The settings of what is shown: where the link fits no lab, the page says so over the first story."""
+        first = next(iter(self.states.values()))
+        try:
+            return self.states.get(self.link.partition("?")[0], first).from_link(self.link)
+        except InputError:
+            return first.from_link(first.stories[0].link)
 
     def hear(self, message: dict) -> None:
         """The page wants data, or something trained."""
@@ -58,8 +62,9 @@ class Lab(anywidget.AnyWidget):
         """The block of this key: one that comes with the package, of a recording of your own, by its path, or of a training."""
         kind, _, name = key.partition("_")
         if key.startswith("trained "):
-            state = self.state.from_link(key.removeprefix("trained "))
-            return self.bench(state.lab).block(state)
+            link = key.removeprefix("trained ")
+            lab = link.partition("?")[0]
+            return self.bench(lab).block(self.states[lab].from_link(link))
         if (packs.SHIPPED / f"{key}.pack").is_file() or kind not in ("run", "pictures"):
             return packs.shipped(key)
         from .recorded import pictures, run_pack

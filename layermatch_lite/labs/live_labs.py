@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import torch
-
 from ..errors import InputError
+from ..system import threads
 from . import curves, decisions
 from .background import Worker, problem
 from .lessons import Trained
@@ -36,7 +35,7 @@ class LiveBench:
         told = 0.0
 
         def frames():
-            with one_thread():
+            with threads(1):  # beside a browser two OpenMP threads wait for one another and are slower than one
                 if self.session is None:
                     self.session = self.make(state)
                 yield from self.watch(state, self.session, state.step)
@@ -64,24 +63,13 @@ class LiveBench:
         self.worker.stop()
         self.worker.wait(5)
         self.training, self.session, block = state.whole().link(), self.make(state), None
-        with one_thread():
+        with threads(1):
             for _, frame in self.watch(state, self.session, state.step):
                 block = frame or block
         return block
 
     def close(self) -> None:
         self.worker.stop()
-
-
-class one_thread:
-    """Inside, this thread computes alone: beside a browser two OpenMP threads wait for one another and are slower than one."""
-
-    def __enter__(self):
-        self.before = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *error):
-        torch.set_num_threads(self.before)
 
 
 BENCHES = {

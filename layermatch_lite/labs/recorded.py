@@ -44,7 +44,7 @@ def pack_of(r: Recording, run: str, umap: np.ndarray | None = None, **about) -> 
 
 
 def shipped_map(run: str) -> np.ndarray:
-    """(S, N, 2) the UMAP map of all snapshots of a run that comes with the package, in its own units."""
+    """(S, N, 2) the UMAP map of all snapshots of a run that comes with the package, in a square of `packs.PLACE`."""
     return packs.unpack(packs.shipped(f"run_{run}"))[1]["umap"].astype(np.float32)
 
 

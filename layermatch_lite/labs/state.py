@@ -32,10 +32,9 @@ class Control(NamedTuple):
     box: bool = False  # a number to type instead of a slider
 
 
-def choice(default, label: str, options, help: str = "", **more):
-    """A setting that takes one of a few values. options: {value: its name on the screen}, or values that name themselves."""
-    named = options if isinstance(options, dict) else {value: str(value) for value in options}
-    return field(default=default, metadata={"control": Control(label, help, named, **more)})
+def choice(default, label: str, options: dict, help: str = "", **more):
+    """A setting that takes one of a few values. options: {value: its name on the screen}."""
+    return field(default=default, metadata={"control": Control(label, help, options, **more)})
 
 
 def number(default: float, label: str, low: float = 0, high: float = 1, step: float = 0.01, help: str = "", **more):

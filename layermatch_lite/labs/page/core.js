@@ -168,9 +168,6 @@ function glide(draw) {
         draw(now);
       }, frame);
     },
-    redraw() {
-      if (now) draw(now);
-    },
     stop() {
       stop();
     },
@@ -253,7 +250,7 @@ function control(f, onChange) {
       }),
     );
     const items = f.options.map((o, k) =>
-      h("span", { class: "lml-option" }, radios[k], h("label", { for: `${id}-${o.value}`, title: o.help, text: o.label })),
+      h("span", { class: "lml-option" }, radios[k], h("label", { for: `${id}-${o.value}`, text: o.label })),
     );
     const el = h(
       "div",
@@ -292,7 +289,6 @@ function control(f, onChange) {
   );
   return {
     el,
-    input,
     set(value, text) {
       if (Number(input.value) !== value) input.value = value;
       out.textContent = text ?? show(value);

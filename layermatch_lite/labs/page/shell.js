@@ -17,7 +17,8 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
     closed = false,
     wanted = 0,
     telling = 0,
-    pending = null;
+    pending = null,
+    typing = false;
   const told = spec.stories.map((story) => writeLink(spec, readLink(spec, story.link)));
   const error = h("div", { class: "lml-error", role: "alert" });
   const sentence = h("div", { class: "lml-sentence", role: "status" });
@@ -30,7 +31,13 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
     class: "lml-link",
     "aria-label": "lesson link",
     spellcheck: false,
-    onchange: () => lab.try(() => lab.open(linkBox.value)),
+    oninput: () => {
+      typing = true;
+    },
+    onchange: () => {
+      typing = false;
+      lab.try(() => lab.open(linkBox.value));
+    },
   });
   const copy = copyButton(() => linkBox.value);
   const stories = spec.stories.map((story) =>
@@ -68,7 +75,7 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
     why,
     details,
   );
-  Object.assign(lab, { stage, main, sentence, more });
+  Object.assign(lab, { stage, main });
 
   lab.say = (text) => {
     if (sentence.textContent !== text) sentence.textContent = text;
@@ -83,11 +90,11 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
         h("details", {}, h("summary", { text: "details" }), h("pre", { text: problem.details || problem.stack || "" })),
       );
   };
-  lab.clearError = () => error.replaceChildren();
+  const clearError = () => error.replaceChildren();
   lab.try = (action) => {
     try {
       const result = action();
-      lab.clearError();
+      clearError();
       if (result?.catch)
         result.catch((problem) => {
           lab.fail(problem);
@@ -123,7 +130,8 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
       el.hidden = Boolean(f.view) && f.view !== lab.state.view;
       set(lab.state[f.name], view?.spoken?.(f.name, lab.state));
     }
-    if (document.activeElement !== linkBox || linkBox.value !== lab.link) linkBox.value = lab.link = writeLink(spec, lab.state);
+    lab.link = writeLink(spec, lab.state);
+    if (!typing) linkBox.value = lab.link;
     const here = told.indexOf(lab.link);
     stories.forEach((b, k) => {
       if (b.getAttribute("aria-pressed") !== String(k === here)) b.setAttribute("aria-pressed", k === here);
@@ -163,6 +171,7 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
       mine = ++wanted;
     pending = state; // what is on its way: another change in the meantime builds on it
     const ready = () => {
+      pending = null;
       const packs = keys.map((key) => lab.packs.get(key));
       if (view.check) view.check(state, packs, changes);
       const settled = view.clamp ? view.clamp(state, packs) : state;
@@ -175,18 +184,11 @@ function makeLab(spec, host, { link = "", onLink = () => {} } = {}) {
         lab.state = before;
         throw problem;
       }
-      pending = null;
       playButton.disabled = false;
-      lab.clearError();
+      clearError();
       sync();
     };
-    if (keys.every((key) => lab.packs.has(key))) {
-      try {
-        return ready();
-      } finally {
-        pending = null;
-      }
-    }
+    if (keys.every((key) => lab.packs.has(key))) return ready();
     lab.progress(0.3, "loading …");
     const slow = setTimeout(() => {
       if (mine === wanted) lab.progress(0.3, "waiting for the kernel: is it running, and free?");
