@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo lab classroom test test-fast studies results recordings figures notebooks exercises solved handout site site-teachers slides bench lint clean
+.PHONY: help install demo lab classroom test test-fast studies results recordings figures notebooks text solved handout site site-teachers slides bench lint clean
 
 help:
 	@echo "make demo       train three methods, print two tables, draw a figure (about a minute)"
@@ -14,9 +14,9 @@ help:
 	@echo "make results    docs/results.md and the README's numbers, from the recorded results"
 	@echo "make recordings record the runs, maps and labs' data that come with the package"
 	@echo "make figures    rebuild figures/ from the embedded data and the recorded results (about two minutes; needs Chromium)"
-	@echo "make notebooks  run every notebook and keep its outputs"
-	@echo "make exercises  bring the notebooks' exercises in line with solutions/; make solved writes notebooks with the solutions"
-	@echo "make handout    copies of the notebooks without results, for a class that should predict"
+	@echo "make notebooks  run every notebook, made from notebooks/text/ and solutions/, and keep its outputs"
+	@echo "make text       the other way: notebooks/text/ from notebooks that were edited in JupyterLab"
+	@echo "make handout    copies of the notebooks without results, for a class that should predict; make solved adds the solutions"
 	@echo "make site       the notebooks and docs/ as pages in out/site, readable without server or network"
 	@echo "make site-teachers  the same with the guide for teachers and the exam"
 	@echo "make slides     slides from the notebooks in out/slides, likewise"
@@ -40,7 +40,8 @@ lab: install
 	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb
 
 # Serves this machine alone, from this machine alone. layermatch_lite/labs/voila/voila.json: the page takes neither theme nor
-# template from its address, and a closed page's kernel ends within two minutes.
+# template from its address, and a closed page's kernel ends within two minutes. jupytext's extension of JupyterLab, which
+# Voilà cannot load, stays out.
 classroom: install
 	@echo "Opening the classroom; stop it with Ctrl-C."
 	JUPYTER_PATH=layermatch_lite/labs $(BIN)/voila notebooks/09_classroom.ipynb --Voila.config_file_paths=layermatch_lite/labs/voila
@@ -68,19 +69,20 @@ figures: install
 # Predictions of one's own are neither shown in the outputs nor touched.
 notebooks: export LAYERMATCH_PREDICTIONS = $(CURDIR)/.venv/predictions.json
 notebooks: install
+	$(BIN)/python benchmarks/notebooks.py read
 	rm -f $$LAYERMATCH_PREDICTIONS
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
-	$(BIN)/python benchmarks/tidy.py notebooks/*.ipynb
+	$(BIN)/python benchmarks/notebooks.py tidy notebooks/*.ipynb
 
-exercises: install
-	$(BIN)/python solutions/make.py
+text: install
+	$(BIN)/python benchmarks/notebooks.py write
 
 handout: install
-	$(BIN)/python solutions/make.py handout
+	$(BIN)/python -m layermatch_lite course handout --without-results
 
 solved: install
-	$(BIN)/python solutions/make.py solved
+	$(BIN)/python -m layermatch_lite course solved --solved
 
 # Both show the notebooks as they are and run nothing.
 site: install

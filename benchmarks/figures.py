@@ -5,15 +5,13 @@ python benchmarks/figures.py               (or: make figures)
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from layermatch_lite import TrainConfig, figures, load_data, load_recorded, load_study, train_steps
-from layermatch_lite.figures.embedding import embed
+from layermatch_lite import figures, load_recorded, load_study
 from layermatch_lite.labs import page as labs_page
 from layermatch_lite.labs.recorded import shipped_map
 from layermatch_lite.studies import stats
@@ -25,21 +23,6 @@ from layermatch_lite.system import write_atomically
 
 HERE = Path(__file__).resolve().parent
 FIGURES = HERE.parent / "figures"
-
-
-def arrows():
-    z, y, W = figures.toy(seed=1)
-    return figures.gradient_arrows(z, y, (z @ W.T).argmax(1), W)
-
-
-def decisions():
-    """Confirmation bias: four labels, two of them beside each other."""
-    config = TrainConfig(dataset="blobs", num_labels=4, method="fixmatch", seed=1, steps=300, device="cpu")
-    data, models = load_data("blobs", 4, seed=1), {}
-    for run in train_steps(config, data):
-        if run.step in (20, 60, 300):
-            models[f"step {run.step}"] = copy.deepcopy(run.model).eval()
-    return figures.decision_figure(models, data, config.threshold)
 
 
 def over_training():
@@ -108,13 +91,6 @@ def clusters(setting: str = "digits, 10 labels"):
     return figures.over_training(tables, ("scatter_ratio", "silhouette", "nmi"), f"{setting}: test features (10 seeds)")
 
 
-def maps():
-    recordings = {NAMES[m]: load_recorded(f"digits_{m}") for m in ("supervised", "fixmatch", "layermatch")}
-    snapshots = [1, 6, 20]
-    points = {name: embed([r.features[s] for s in snapshots], progress=True) for name, r in recordings.items()}
-    return figures.maps_figure(points, recordings, snapshots, "UMAP of features, digits, 10 labels")
-
-
 def cifar10():
     """Test accuracy over training, every seed so far."""
     study = load(RECORDED / "cifar10.json")
@@ -133,20 +109,16 @@ def cifar10_maps():
 
 
 MAKE: dict[str, Callable] = {
-    "views": lambda: figures.views_figure(load_data("mnist1d", 20)),
     "study": strategies,
     "noise_maps": lambda: figures.noise_maps_figure(load_maps(), load_study("known_noise"), STORY),
     "known_noise": known_noise,
     "taught": taught,
-    "gradient_arrows": arrows,
-    "decision_regions": decisions,
     "benefit_over_training": over_training,
     "benefit_over_noise": over_noise,
     "two_by_two": two_by_two,
     "depth": depth,
     "centre_drift": centers,
     "cluster_quality": clusters,
-    "umap": maps,
     "cifar10": cifar10,
     "cifar10_umap": cifar10_maps,
     "demo": lambda: figures.comparison_figure(run_demo()),

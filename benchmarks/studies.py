@@ -129,7 +129,7 @@ def preset(setting: str, **changes) -> TrainConfig:
 
 def references(setting: str) -> dict[str, TrainConfig]:
     """The rows every such study has: the bounds, baseline and method, and, where labels are scarcest, the plain alternatives:
-    is it only a stricter threshold, only less of the loss, only shorter centres?"""
+    is it only another mask rate, only less of the loss, only shorter centres?"""
     rows = {
         "every label": replace(preset(setting, method="supervised"), num_labels=None),
         "supervised": preset(setting, method="supervised"),

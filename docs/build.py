@@ -16,6 +16,7 @@ from layermatch_lite.labs.page import whole_page
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FOR_TEACHERS = ("teaching", "exam")  # the exam has its answers, the guide the predictions' results
+NOT_PREDICTED = re.compile(r"\*Your prediction\.\* Result: (.*?)\. No prediction was committed")
 MARK = ".layermatch_lite"  # marks a folder that was built here and may be replaced
 VIEW, STATE = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("view", "state"))
 
@@ -23,6 +24,7 @@ VIEW, STATE = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("view"
 def read_still(path: Path, labs: str = "") -> nbformat.NotebookNode:
     """The notebook without its widgets, which need a kernel: a picture stands in for each lab. Pages keep alt texts.
 
+    Of a prediction that nobody made, only the result stays.
     labs: where the labs live without a kernel; a link below each picture leads there.
     """
     notebook = nbformat.read(path, 4)
@@ -44,6 +46,8 @@ def read_still(path: Path, labs: str = "") -> nbformat.NotebookNode:
         for output in cell.get("outputs", []):
             if output.get("metadata", {}).get("in_words"):
                 continue
+            if said := NOT_PREDICTED.match(output.get("data", {}).get("text/markdown", "")):
+                output.data["text/markdown"] = f"**Result:** {said[1]}"
             view = output.get("data", {}).pop(VIEW, None)
             text = output.get("data", {}).get("text/plain", "")
             if view and "image/png" not in output.data and re.match(r"\w+\(", text):  # only a Python repr

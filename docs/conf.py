@@ -19,6 +19,7 @@ suppress_warnings = ["toc.not_included"]  # docs/index.md includes the README's 
 
 nb_execution_mode = "off"  # shown as committed
 nb_output_stderr = "remove"  # progress bars
+nb_render_markdown_format = "myst"  # formulas in what a cell shows
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 

@@ -24,7 +24,8 @@ def as_slides(notebook: NotebookNode) -> NotebookNode:
     - A heading of the first or second level begins a slide; further prose goes on slides below it.
     - Every picture and every table has a slide of its own, without the code. Code is shown where a cell's tag says "code".
     - What a cell prints goes below what came before it; long output gets a slide of its own.
-    - Exercises and predictions are left out: they are to be done, not shown.
+    - The closing sentences go below their heading, or on a slide of their own.
+    - Exercises and predictions are left out: they are to be done, not shown. A prediction's result is shown.
     """
     cells, heading = [], ""
 
@@ -44,9 +45,15 @@ def as_slides(notebook: NotebookNode) -> NotebookNode:
                     add(new_markdown_cell(part), "slide" if begins else "subslide")
         if "code" in tags:
             add(new_markdown_cell(f"```python\n{cell.source}\n```"), "-")
+        before = len(cells)
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            if "image/png" in data or "text/html" in data:
+            if "text/markdown" in data:
+                below = len(cells) > before or cells[-1].source.startswith("## ") and "\n" not in cells[-1].source
+                add(new_markdown_cell(data["text/markdown"]), "-" if below else "subslide")
+            elif "image/png" in data or "text/html" in data:
+                if "text/html" in data:  # nobody opens a table on a slide
+                    data["text/html"] = data["text/html"].replace("<details>", "<details open>")
                 add(new_code_cell(outputs=[output]), "subslide")
             elif output.get("name") == "stdout":
                 add(new_code_cell(outputs=[output]), "-" if output.text.count("\n") <= 4 else "subslide")

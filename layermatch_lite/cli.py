@@ -1,4 +1,4 @@
-"""The command line: `python -m layermatch_lite demo | train | doctor | predictions`."""
+"""The command line: `python -m layermatch_lite demo | train | course | predictions | doctor`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,16 @@ classroom_gpu_short.
 Losses: L_s is the cross-entropy on labelled samples, L_u that on pseudo-labels over tau; L = L_s + lambda_u L_u.
 """
 
+COURSE = """\
+Copy the course's notebooks into a folder, with the results of their last run. What is already in the folder is kept.
+
+  layermatch-lite course my-course
+  layermatch-lite course for-class --without-results
+  layermatch-lite course solved --solved
+
+Then open the folder: jupyter lab my-course
+"""
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
@@ -100,6 +110,12 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", type=Path, metavar="PATH", help="continue a saved run")
     add_settings(train.add_argument_group("settings"), [f.name for f in fields(TrainConfig)])
     add_settings(train.add_argument_group("settings for study"), [f.name for f in fields(Variant)], Variant)
+
+    course = command("course", run_course, "the notebooks, copied into a folder of your own", COURSE)
+    course.add_argument("folder", type=Path, metavar="DIR", help="for the notebooks; made if it is not there")
+    edition = course.add_mutually_exclusive_group()
+    edition.add_argument("--without-results", action="store_true", help="leave results out, for readers who predict them")
+    edition.add_argument("--solved", action="store_true", help="fill the exercises in; without results, too")
 
     predictions = command(
         "predictions",
@@ -261,6 +277,15 @@ def train_here(args: argparse.Namespace) -> int:
         print(f"not saved: {path} holds step {run.saved}")
         return 1
     print(f"saved to {path}")
+    return 0
+
+
+def run_course(args: argparse.Namespace) -> int:
+    from .course.editions import copy_course
+
+    edition = "solved" if args.solved else "without results" if args.without_results else "with results"
+    for line in copy_course(args.folder, edition):
+        print(line)
     return 0
 
 

@@ -1,13 +1,13 @@
-"""Solutions to notebook 01. The notebook's exercises are made from this file; after a change, run `make exercises`."""
+"""Solutions to notebook 01. The notebook's exercises are made from this file; after a change, run `make notebooks`."""
 
 import torch.nn.functional as F
 
 # %% [markdown] labels_and_mask
-# ### Exercise: who may teach? (easy)
+# ### Exercise: who may teach? (easy, 3 minutes)
 #
-# The network's probabilities for N samples are `p`, one row each. Return the pseudo-labels `q` (N,) and the mask `a`
-# (N,), which is true where the confidence is at least τ. The next cell checks your function on random inputs; until it
-# is right, the notebook continues with the library's.
+# `p` holds the network's probabilities, one row for each of N samples. Return the pseudo-labels `q` (N,) and the mask
+# `a` (N,), which is true where the confidence is at least τ. The next cell checks your function on random inputs. Until
+# it is right, the notebook continues with the library's.
 
 # %% labels_and_mask
 def labels_and_mask(p, tau):
@@ -18,11 +18,11 @@ def labels_and_mask(p, tau):
 
 
 # %% [markdown] fixmatch
-# ### Exercise: FixMatch as a function (medium)
+# ### Exercise: FixMatch (medium, 10 minutes)
 #
-# Write the six lines as a function of the weak and the strong views' features (N, D) and the classifier's `W` (C, D) and
-# `b` (C,). Scroll until they are out of sight, and write them yourself. The check compares the value *and* the gradients
-# with respect to `z_weak`, `z_strong`, `W` and `b`.
+# Write the loss $L_u$. You get the features of both views, (N, D) each, and the classifier's `W` (C, D) and `b` (C,);
+# `F.linear(z, W, b)` gives the logits. The labels come from the weak view, and no gradient may flow back through them.
+# Take the mean over all N samples, not over the masked ones only.
 
 # %% fixmatch
 def fixmatch(z_weak, z_strong, W, b, tau):

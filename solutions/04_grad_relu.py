@@ -1,30 +1,31 @@
-"""Solutions to notebook 04. The notebook's exercises are made from this file; after a change, run `make exercises`."""
+"""Solutions to notebook 04. The notebook's exercises are made from this file; after a change, run `make notebooks`."""
 
 import torch.nn.functional as F
 
-# %% [markdown] blocked
-# ### Exercise: block it (easy)
+# %% [markdown] grad_relu
+# ### Exercise: Grad-ReLU in one line (easy, 5 minutes)
 #
-# Return the loss on strong views, given pseudo-labels and mask. Its value and the features' gradient must stay exactly
-# what they are in FixMatch, and no gradient may reach `W` and `b`.
+# Start from `fixmatch` above. Change it so that no gradient reaches `W` and `b`, while the loss and the features'
+# gradient stay exactly what they were.
 
-# %% blocked
-def blocked(z, W, b, q, a):
-    """Features z (N, D), classifier W (C, D) and b (C,), pseudo-labels q (N,), mask a (N,) -> the loss, a scalar tensor."""
+# %% grad_relu
+def grad_relu(z_weak, z_strong, W, b, tau):
+    """FixMatch's loss, from which the features learn and the classifier does not: a scalar."""
     # your code
-    logits = F.linear(z, W.detach(), b.detach())
-    return (a * F.cross_entropy(logits, q, reduction="none")).mean()
+    p = F.linear(z_weak, W, b).detach().softmax(dim=1)
+    confidence, q = p.max(dim=1)
+    logits = F.linear(z_strong, W.detach(), b.detach())  # all that differs from FixMatch
+    return ((confidence >= tau) * F.cross_entropy(logits, q, reduction="none")).mean()
 
 
 # %% [markdown] gated
-# ### Exercise: the gate (medium)
+# ### Exercise: the gate (medium, 10 minutes)
 #
-# Remove from $g_u$ what opposes $g_s$, and nothing else. Where $g_s = 0$, there is nothing to oppose; return $g_u$
-# unchanged.
+# If $g_u$ points against $g_s$, remove its component along $g_s$. Otherwise return it unchanged, also where $g_s = 0$.
 
 # %% gated
 def gated(g_u, g_s):
-    """Flat gradients g_u (P,) of the pseudo-labels and g_s (P,) of the labels -> the gated g_u (P,)."""
+    """Gradients g_u of the pseudo-labels and g_s of the labels, both (P,) -> the gated g_u (P,)."""
     # your code
     size = g_s @ g_s
     alpha = g_u @ g_s / size if size > 0 else 0.0

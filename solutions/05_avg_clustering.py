@@ -1,29 +1,29 @@
-"""Solutions to notebook 05. The notebook's exercises are made from this file; after a change, run `make exercises`."""
+"""Solutions to notebook 05. The notebook's exercises are made from this file; after a change, run `make notebooks`."""
 
 import torch.nn.functional as F
 
 # %% [markdown] averaged
-# ### Exercise: one step of the average (easy)
+# ### Exercise: one step of the average (easy, 3 minutes)
 #
-# Return the averaged centres after update number `t`, counted from 0. Remember the warm-up.
+# Return the averaged centres after update number `t`, counted from 0.
 
 # %% averaged
 def averaged(W_bar, W, t, m):
-    """Averaged centres W_bar (C, D), current ones W (C, D), update t = 0, 1, ..., momentum m -> the new average (C, D)."""
+    """Centres W_bar and W (C, D), update t = 0, 1, ..., momentum m -> the new average (C, D)."""
     # your code
     m_t = min(m, (1 + t) / (10 + t))
     return m_t * W_bar + (1 - m_t) * W
 
 
-# %% [markdown] avg_clustering_loss
-# ### Exercise: who labels, who pulls? (medium)
+# %% [markdown] layermatch_loss
+# ### Exercise: LayerMatch's loss (easy, 5 minutes)
 #
 # Write LayerMatch's whole unlabelled loss. Labels and mask come from the current classifier and the weak view; the
 # strong view's features are pulled to the averaged centres; only the features learn from it.
 
-# %% avg_clustering_loss
-def avg_clustering_loss(z_weak, z_strong, W, b, W_bar, b_bar, tau):
-    """Features (N, D) twice, the classifier W (C, D), b (C,) and its average W_bar, b_bar -> L_z, a scalar tensor."""
+# %% layermatch_loss
+def layermatch_loss(z_weak, z_strong, W, b, W_bar, b_bar, tau):
+    """Features (N, D) twice, the classifier and its average -> the loss, a scalar tensor."""
     # your code
     confidence, q = F.linear(z_weak, W, b).detach().softmax(dim=1).max(dim=1)
     logits = F.linear(z_strong, W_bar.detach(), b_bar.detach())

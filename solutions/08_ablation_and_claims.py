@@ -1,9 +1,9 @@
-"""Solutions to notebook 08. The notebook's exercises are made from this file; after a change, run `make exercises`."""
+"""Solutions to notebook 08. The notebook's exercises are made from this file; after a change, run `make notebooks`."""
 
 import itertools
 
 # %% [markdown] sign_flip
-# ### Exercise: a p-value from nothing but signs (medium)
+# ### Exercise: a p-value from nothing but signs (medium, 10 minutes)
 #
 # Return the two-sided sign-flip p-value of paired differences: the share of all $2^n$ ways to choose their signs whose
 # mean is at least as far from 0 as the observed one.
@@ -17,10 +17,10 @@ def sign_flip(d):
 
 
 # %% [markdown] holm
-# ### Exercise: Holm's correction (demanding)
+# ### Exercise: Holm's correction (demanding, 20 minutes)
 #
-# Return the corrected p-values in the order of the given ones: the smallest times m, the next times m - 1 and so on; none
-# is smaller than that of a smaller p-value, and none is above 1.
+# Return the corrected p-values in the order of the given ones: the smallest times m, the next times m - 1, and so on. A
+# larger p-value never gets a smaller corrected one, and none exceeds 1.
 
 # %% holm
 def holm(p):

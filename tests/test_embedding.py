@@ -11,7 +11,7 @@ import torch
 
 from layermatch_lite import InputError
 from layermatch_lite.figures import embedding
-from layermatch_lite.figures.embedding import embed, pca_then_umap
+from layermatch_lite.figures.embedding import embed
 from layermatch_lite.system import cache_dir
 
 
@@ -111,18 +111,6 @@ def test_umap_leaves_the_thread_count_alone(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
     embed(snapshots()[0])
     assert torch.get_num_threads() == before
-
-
-def test_pca_comes_before_umap_is_imported(monkeypatch):
-    def late(*_):
-        raise AssertionError("UMAP was started before it was asked for")
-
-    monkeypatch.setattr(embedding, "_umap", late)
-    steps = pca_then_umap(snapshots()[0])
-    name, maps = next(steps)
-    assert name == "pca" and len(maps) == 3
-    with pytest.raises(AssertionError):
-        next(steps)
 
 
 def test_pca_does_not_import_umap():

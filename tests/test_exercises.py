@@ -1,7 +1,6 @@
 """The exercises accept every right answer, say what is wrong with a wrong one, and never stop a notebook."""
 
 import functools
-import importlib.util
 import itertools
 import math
 from pathlib import Path
@@ -17,18 +16,13 @@ from hypothesis import strategies as st
 from layermatch_lite import AvgClustering, InputError, fixmatch_loss, pseudo_label_loss
 from layermatch_lite.core import theory
 from layermatch_lite.core.losses import pseudo_label
-from layermatch_lite.course import check, hint
+from layermatch_lite.course import check, editions, hint
 from layermatch_lite.course.review import draw, look_at
 from layermatch_lite.course.tasks import TASKS
-from layermatch_lite.variants.known_errors import benefit_under_noise
 
 ROOT = Path(__file__).parents[1]
-spec = importlib.util.spec_from_file_location("make", ROOT / "solutions" / "make.py")
-make = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make)
-
 SOLUTIONS = sorted(path.stem for path in (ROOT / "solutions").glob("[0-9]*.py"))
-SOURCES = {name: code for notebook in SOLUTIONS for name, (_, code) in make.exercises(notebook).items()}
+SOURCES = {name: code for notebook in SOLUTIONS for name, (_, code) in editions.exercises(notebook).items()}
 
 
 def review(name, answer, seed=0):
@@ -72,17 +66,11 @@ WRONG = {
         (lambda z, y, q, C: z.T @ (F.one_hot(y, C) - F.one_hot(q, C)).float() / len(z), None),
         (lambda z, y, q, C: (F.one_hot(y, C) - F.one_hot(q, C)).T @ z / len(z), "RuntimeError"),
     ],
-    "benefit": [
-        (lambda a, b: (a @ b) / (a.norm() * b.norm() + 1e-12), None),
+    "alignment": [
+        (lambda a, b: a @ b, None),
         (lambda a, b: (a @ b) / (b @ b), None),
-        (lambda a, b: (a @ b) / (a @ a), None),
-        (lambda a, b: 0.0 if not b.any() else (a @ b) / b.norm(), None),
-    ],
-    "benefit_when_undecided": [
-        (lambda r, C: 1 - r, None),
-        (lambda r, C: 1 - 2 * r, None),
-        (lambda r, C: 1 - r * (C - 1) / C, None),
-        (lambda r, C: -1, "the benefit"),
+        (lambda a, b: (a @ b) / (a.norm() * b.norm()), None),
+        (lambda a, b: -F.cosine_similarity(a, b, dim=0), "the alignment"),
     ],
     "fooling_noise": [
         (lambda p, y, rate: y, "0 of 200"),
@@ -91,11 +79,11 @@ WRONG = {
         (lambda p, y, rate: corrupt(p, y, rate, p.amax(1).argsort(descending=True)) + 5, "0 to 4"),
         (lambda p, y, rate: F.one_hot(y), "(200,)"),
     ],
-    "blocked": [
-        (lambda z, W, b, q, a: (a * F.cross_entropy(z @ W.T + b, q, reduction="none")).mean(), None),
-        (lambda z, W, b, q, a: (a * F.cross_entropy(z.detach() @ W.T + b, q, reduction="none")).mean(), None),
-        (lambda z, W, b, q, a: (a * F.cross_entropy(z @ W.detach().T + b, q, reduction="none")).mean(), None),
-        (lambda z, W, b, q, a: F.cross_entropy(z @ W.detach().T + b.detach(), q), "the loss"),
+    "grad_relu": [
+        (lambda z, s, W, b, tau: nll(s, W, b, z, tau).mean(), None),
+        (lambda z, s, W, b, tau: nll(s.detach(), W, b, z, tau).mean(), None),
+        (lambda z, s, W, b, tau: nll(s, W.detach(), b, z, tau, W, b).mean(), None),
+        (lambda z, s, W, b, tau: nll(s, W.detach(), b.detach(), z, tau, W, b).sum(), "the loss"),
     ],
     "gated": [
         (lambda u, s: u - (u @ s) / (s @ s + 1e-20) * s, None),
@@ -109,7 +97,7 @@ WRONG = {
         (lambda A, W, t, m: max(m, (1 + t) / (10 + t)) * A + (1 - max(m, (1 + t) / (10 + t))) * W, None),
         (lambda A, W, t, m: None, "None"),
     ],
-    "avg_clustering_loss": [
+    "layermatch_loss": [
         (lambda z, s, W, b, A, c, tau: nll(s, A.detach(), c.detach(), z, tau, A, c).mean(), None),
         (lambda z, s, W, b, A, c, tau: nll(s, W.detach(), b.detach(), z, tau, W, b).mean(), None),
         (lambda z, s, W, b, A, c, tau: nll(s, A, c, z, tau, W, b).mean(), None),
@@ -119,12 +107,6 @@ WRONG = {
         (lambda steps, batch, samples: steps * batch, None),
         (lambda steps, batch, samples: steps * batch // samples, None),
         (lambda steps, batch, samples: steps / samples, None),
-    ],
-    "learning_rate": [
-        (lambda k, K, lr: 0.5 * lr * (1 + math.cos(math.pi * k / K)), None),
-        (lambda k, K, lr: lr * math.cos(7 * math.pi / 16 * k * K), None),
-        (lambda k, K, lr: lr * math.cos(7 / 16 * k / K), None),
-        (lambda k, K, lr: lr, "0.03"),
     ],
     "neighbours_agree": [
         (lambda z, y, k: (y[torch.cdist(z, z).argsort(1)[:, :k]] == y[:, None]).double().mean(1), None),
@@ -182,48 +164,42 @@ def ways(d):
     return np.array([np.dot(s, d) for s in itertools.product((-1, 1), repeat=len(d))])
 
 
-def test_every_notebook_has_two_exercises_or_more():
+def test_every_notebook_has_an_exercise():
     assert SOLUTIONS == sorted(p.stem for p in (ROOT / "notebooks").glob("0[1-8]*.ipynb"))
-    assert all(len(make.exercises(notebook)) >= 2 for notebook in SOLUTIONS)
+    assert all(editions.exercises(notebook) for notebook in SOLUTIONS)
     assert {TASKS[name].notebook for name in TASKS} == set(SOLUTIONS) and set(TASKS) == set(SOURCES) == set(WRONG)
-    assert all(TASKS[name].notebook == nb for nb in SOLUTIONS for name in make.exercises(nb))
+    assert all(TASKS[name].notebook == nb for nb in SOLUTIONS for name in editions.exercises(nb))
 
 
 @pytest.mark.parametrize("name", SOLUTIONS)
 def test_the_student_edition_is_made_from_the_solutions(name):
     path = ROOT / "notebooks" / f"{name}.ipynb"
     committed, made = nbformat.read(path, 4), nbformat.read(path, 4)
-    make.fill(made, name)
-    assert [c.source for c in made.cells] == [c.source for c in committed.cells], "run `make exercises`"
-    assert [c.metadata.get("tags") for c in made.cells] == [c.metadata.get("tags") for c in committed.cells]
+    editions.fill(made, name)
+    assert made == committed, "run `python benchmarks/notebooks.py read`"
     student = "\n".join(c.source for c in committed.cells)
-    for exercise, (_, code) in make.exercises(name).items():
+    for exercise, (_, code) in editions.exercises(name).items():
         answer = code.split("# your code\n")[1].strip()
         assert answer not in student and f'{exercise} = check("{exercise}")' in student
-    solved = nbformat.read(path, 4)
-    make.fill(solved, name, solved=True)
-    make.without_results(solved)
-    assert "return ..." not in "\n".join(c.source for c in solved.cells)
-    assert not any(c.get("outputs") for c in solved.cells) and "widgets" not in solved.metadata
+    editions.fill(made, name, solved=True)
+    assert "return ..." not in "\n".join(c.source for c in made.cells)
 
 
-def test_copies_for_a_class_never_replace_somebodys_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(make, "HERE", tmp_path / "solutions")
-    for solution in (ROOT / "solutions").glob("*.py"):
-        (tmp_path / "solutions").mkdir(exist_ok=True)
-        (tmp_path / "solutions" / solution.name).write_bytes(solution.read_bytes())
-    make.copy("solved")
-    made = sorted(p.name for p in (tmp_path / "solved").iterdir())
-    assert made == sorted(p.name for p in (ROOT / "notebooks").glob("*.ipynb"))
-    (tmp_path / "solved" / made[1]).write_text("my work")
-    make.copy("solved")
-    assert (tmp_path / "solved" / made[1]).read_text() == "my work" and "kept" in capsys.readouterr().out
-
-
-def test_an_unknown_edition_changes_nothing(monkeypatch):
-    monkeypatch.setattr(make, "update", lambda: pytest.fail("updated"))
-    with pytest.raises(SystemExit, match="handouts.*handout or solved"):
-        make.main(["handouts"])
+@pytest.mark.parametrize("damage", ["no check", "prose between", "no task", "twice"])
+def test_an_exercise_without_its_three_cells_is_named(damage):
+    notebook = nbformat.read(ROOT / "notebooks" / "01_pseudo_labels.ipynb", 4)
+    cells = notebook.cells
+    (k,) = [k for k, c in enumerate(cells) if c.source.startswith("def fixmatch(")]
+    if damage == "no check":
+        cells[k + 1].source = "fixmatch"
+    elif damage == "prose between":
+        cells.insert(k + 1, nbformat.v4.new_markdown_cell("Think first."))
+    elif damage == "no task":
+        del cells[k - 1]
+    else:
+        cells.append(cells[k])
+    with pytest.raises(InputError, match="fixmatch needs three cells of notebook 01_pseudo_labels"):
+        editions.fill(notebook, "01_pseudo_labels")
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -231,7 +207,7 @@ def test_the_solution_is_right_and_the_empty_exercise_not_attempted(name):
     for seed in range(5):
         assert review(name, defined(name, SOURCES[name]), seed).outcome == "right", seed
         assert review(name, TASKS[name].right, seed).outcome == "right"
-    blank = review(name, defined(name, make.blank(SOURCES[name])))
+    blank = review(name, defined(name, editions.blank(SOURCES[name])))
     assert blank.outcome == "blank" and f'hint("{name}")' in blank.text
     assert review(name, None).outcome == "blank"
 
@@ -280,9 +256,9 @@ OTHER_FORMS = {
     "fooling_noise": lambda *a: TASKS["fooling_noise"].right(*a).tolist(),
     "gated": lambda *a: TASKS["gated"].right(*a).numpy(),
     "holm": lambda p: np.array(TASKS["holm"].right(p)),
-    "benefit": lambda *a: float(TASKS["benefit"].right(*a)),
+    "alignment": lambda *a: float(TASKS["alignment"].right(*a)),
     "fixmatch": lambda *a: TASKS["fixmatch"].right(*a).reshape(1),
-    "learning_rate": functools.partial(lambda k, K, lr: torch.tensor(TASKS["learning_rate"].right(k, K, lr))),
+    "neighbours_kept": functools.partial(lambda *a: TASKS["neighbours_kept"].right(*a).numpy()),
 }
 
 
@@ -321,9 +297,9 @@ def test_the_library_agrees_with_its_own_exercises():
     torch.nn.init.normal_(classifier.weight, std=2.0, generator=g)
     W, b = classifier.weight, classifier.bias
     block = pseudo_label_loss(z_weak, z_strong, classifier, threshold=0.6)
-    assert torch.allclose(block.loss, TASKS["blocked"].right(z_strong, W, b, block.labels, block.mask))
+    assert torch.allclose(block.loss, TASKS["grad_relu"].right(z_weak, z_strong, W, b, 0.6))
     pulled = pseudo_label_loss(z_weak, z_strong, classifier, threshold=0.6, centers=centers)
-    right = TASKS["avg_clustering_loss"].right(z_weak, z_strong, W, b, centers.weight, centers.bias, 0.6)
+    right = TASKS["layermatch_loss"].right(z_weak, z_strong, W, b, centers.weight, centers.bias, 0.6)
     assert torch.allclose(pulled.loss, right)
     before = centers.weight.clone()
     centers.update(classifier)
@@ -339,25 +315,6 @@ def test_the_theory_agrees_with_its_exercises():
     assert torch.allclose(-len(z) * theory.feature_gradient(W, p, q), TASKS["feature_pull"].right(W, p, q), atol=1e-5)
     noise = theory.split_classifier_gradient(z, p, q, y)[1]
     assert torch.allclose(noise, TASKS["centre_noise"].right(z, y, q, 5), atol=1e-5)
-
-
-def test_the_benefit_of_an_undecided_network_is_the_probes():
-    """1 - rC/(C-1) in the mean over the noise, in every layer: measured with the probe on a network that says nearly 1/C."""
-    g = torch.Generator().manual_seed(0)
-    C, N = 4, 4000
-    model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, C))
-    for w in model.parameters():
-        torch.nn.init.normal_(w, std=1e-3 if len(w) == C else 1.0, generator=g)
-    x = torch.randn(N, 6, generator=g)
-    y = x[:, :C].argmax(dim=1)
-    rates = (0.3, 0.75, 0.9)
-    table = benefit_under_noise(
-        model, x[:20], y[:20], x, x, y, threshold=0.0, rates=rates, kinds=("uniform",), generator=g
-    )
-    assert table["layer"].nunique() == 2
-    for _, of_layer in table.groupby("layer"):
-        found = of_layer.set_index("rate")["benefit"]
-        assert [found[r] for r in rates] == pytest.approx([TASKS["benefit_when_undecided"].right(r, C) for r in rates], abs=0.1)
 
 
 def test_check_returns_what_works(capsys):
@@ -411,12 +368,12 @@ def test_a_function_that_changes_its_arguments():
 
 
 def test_a_right_value_without_any_way_back():
-    def blocked(z, W, b, q, a):
+    def grad_relu(z_weak, z_strong, W, b, tau):
         W.requires_grad_(False)
         b.requires_grad_(False)
-        return (a * F.cross_entropy(z @ W.T + b, q, reduction="none")).mean()
+        return nll(z_strong, W, b, z_weak.detach(), tau).mean()
 
-    assert review("blocked", blocked).outcome == "right"
+    assert review("grad_relu", grad_relu).outcome == "right"
 
 
 @pytest.mark.parametrize("p_value", [
@@ -469,7 +426,7 @@ def test_hints_go_from_a_nudge_to_the_solution(name, capsys):
     for k in range(1, len(hints) + 1):
         hint(name, k)
         shown = capsys.readouterr().out
-        assert hints[k - 1] in shown and (f"solutions/{TASKS[name].notebook}.py" in shown) == (k == len(hints))
+        assert hints[k - 1] in shown and (f"solved/{TASKS[name].notebook}.ipynb" in shown) == (k == len(hints))
         assert (f'hint("{name}", {k + 1})' in shown) == (k < len(hints))
     hint(name, 9)
     assert hints[0] not in (out := capsys.readouterr().out) and str(len(hints)) in out

@@ -119,6 +119,7 @@ def drawn():
     """{function: two figures of it, drawn from different data}; what drawing must leave alone is compared here."""
     r = load_recorded("digits_fixmatch")
     changed = dataclasses.replace(r, labels=(r.labels + 1) % 10)
+    lost = dataclasses.replace(r, labels=r.labels * 0)
     model, data = points()
     other = copy.deepcopy(model)
     with torch.no_grad():
@@ -136,6 +137,11 @@ def drawn():
         "study_figure": lambda s: figures.study_figure(small_study(-s / 5), PANELS, ("fixmatch", "layermatch")),
         "families_figure": lambda s: figures.families_figure(small_study(-s / 5), ["q"]),
         "resampling_figure": lambda s: figures.resampling_figure([s, 2, 3], np.linspace(s, 3, 50), (s, 3), (s + 0.1, 2.9)),
+        "dots_figure": lambda s: figures.dots_figure({"p": {"a": {"x": [0.1, s], "y": [0.3]}}}, "lead"),
+        "flips_figure": lambda s: figures.flips_figure([0.1 + s, 0.2, -0.1]),
+        "gate_arrows": lambda s: figures.gate_arrows(torch.eye(2) - s, torch.eye(2), torch.ones(2)),
+        "truth_and_label_figure": lambda s: figures.truth_and_label_figure(maps(r)["run"][1], (r, lost)[s], 20),
+        "clouds_figure": lambda s: figures.clouds_figure({"a": np.eye(4 + s)[:, :2]}),
         "gradient_arrows": lambda s: figures.gradient_arrows(*toy(bool(s))),
         "decision_figure": lambda s: figures.decision_figure({"end": (model, other)[s]}, data, 0.5),
         "threshold_figure": lambda s: figures.threshold_figure(sure, (right, ~right)[s], 0.8),
@@ -273,7 +279,7 @@ def test_what_cannot_be_drawn():
     r = load_recorded("digits_fixmatch")
     for named, draw in {
         r"2 snapshots .*3": lambda: figures.maps_figure({"run": [r.features[0][:, :2]] * 3}, {"run": r}, (1, 20)),
-        r"'digits' .*points": lambda: figures.decision_figure({}, load_data("digits", 10), 0.5),
+        r"'digits' .*points": lambda: figures.decision_figure({"end": None}, load_data("digits", 10), 0.5),
         "quantity='benefits'": lambda: figures.benefit_over({"a": probed()}, quantity="benefits"),
         "num_classes=11": lambda: style.class_styles(11),
         "at least two seeds": lambda: figures.differences_figure({"p": {"row": [0.1]}}),

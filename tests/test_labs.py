@@ -293,6 +293,7 @@ def test_a_saved_notebook_has_a_picture_and_words_for_every_story(link):
 def test_the_labs_name_what_the_library_names():
     """They have names of their own, because the library's are beside what needs torch."""
     assert lessons.METHODS == {m: NAMES[m] for m in METHODS if m != "freematch"} and tuple(lessons.ERRORS) == noise.KINDS
+    assert lessons.ERRORS == known_noise.ERRORS
 
 
 def test_settings_by_name_and_by_link_are_one_state():

@@ -16,8 +16,11 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_runs(path, warm_cache, monkeypatch):
     monkeypatch.setenv("LAYERMATCH_CACHE", str(warm_cache))
+    maps = lambda: sorted(p.name for p in (warm_cache / "maps").iterdir())
+    warmed = maps()
     notebook = execute(nbformat.read(path, 4))
     assert not errors(notebook)
+    assert maps() == warmed, "`doctor --warm` leaves no map to compute"
     sketches = [state for state in widget_states(notebook) if "png" in str(state.get("_esm", ""))]  # predictions, a live run
     assert all(len(state["alt"]) > 40 for state in sketches) and bool(sketches) == (path != CLASSROOM)
     labs = [state for state in widget_states(notebook) if "specs" in state]

@@ -62,6 +62,15 @@ def test_what_is_installed_is_what_is_pinned():
             assert version(p.name).split("+")[0] in p.specifier, line
 
 
+def test_every_package_is_in_the_list_that_a_wheel_is_built_from():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.findall(r'^ {4}"([^"]+)"', text.split("\npackages = [")[1].split("\n]")[0], re.MULTILINE)
+    elsewhere = dict(re.findall(r'^"([\w.]+)" = "(\w+)"$', text.split("[tool.setuptools.package-dir]")[1], re.MULTILINE))
+    assert elsewhere == {f"layermatch_lite.course.{name}": name for name in ("notebooks", "solutions")}
+    found = [".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "layermatch_lite").rglob("__init__.py")]
+    assert sorted(listed) == sorted([*found, *elsewhere])
+
+
 def test_import_is_light():
     heavy = (
         "torch",

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from layermatch_lite import InputError
 from layermatch_lite.cli import main
@@ -126,14 +127,14 @@ def test_a_damaged_file_is_named_and_left_as_it_is(content, path):
     assert path.read_text() == content
 
 
-def test_a_damaged_file_does_not_stop_the_notebook(path, capsys):
+def test_a_damaged_file_does_not_stop_the_notebook(path, shown):
     path.write_text("{")
     widget = predict_value("v", "How much?", high=10)
     assert "mine.json" in widget.alert.value
     widget.commit_button.click()
     assert "mine.json" in widget.alert.value and path.read_text() == "{"
     widget.reveal(3.0)
-    assert "mine.json" in capsys.readouterr().out
+    assert "mine.json" in shown[-1]
 
 
 def hostile(kind: str, prediction, result, **settings) -> dict:
@@ -248,26 +249,52 @@ def test_no_class(tmp_path, capsys):
 # --- the widget ----------------------------------------------------------------------------------------------------------
 
 
-def test_commit_lock_reveal_and_another_attempt(path, capsys):
+@pytest.fixture
+def shown(monkeypatch):
+    """What `reveal` says, in order."""
+    said = []
+    monkeypatch.setattr("IPython.display.display", lambda output, **_: said.append(str(output.data)))
+    return said
+
+
+def test_a_prediction_is_drawn_into_the_figure_that_shows_the_result(path, monkeypatch):
+    """A curve at its places, numbers or names; a value as a line across the panel."""
+    drawn = []
+    monkeypatch.setattr("layermatch_lite.figures.output.show", drawn.append)
+    for widget, result, at in (
+        (predict_curve("c", "Which?", (0.0, 0.4)), [1, 0], [0.0, 0.4]),
+        (predict_curve("d", "Which?", ("conv 1", "fc")), [1, 0], [0, 1]),
+        (predict_value("v", "How much?"), 1.0, [0, 1]),
+    ):
+        figure = Figure()
+        figure.subplots(1, 2)
+        widget.commit()
+        widget.reveal(result, on=(figure, "Two panels."), panel=1)
+        (line,) = figure.axes[1].lines
+        assert list(line.get_xdata()) == at and set(line.get_ydata()) == {0.5} and not figure.axes[0].lines
+        assert drawn[-1][1].startswith("Two panels.") and "0.5" in drawn[-1][1]
+
+
+def test_commit_lock_reveal_and_another_attempt(path, shown):
     widget = predict_value("v", "How much?", high=10, unit="h")
     assert not path.exists(), "looking keeps nothing"
     widget.fields[0].value = 3.0
     widget.commit_button.click()
     assert widget.commit_button.disabled and widget.fields[0].disabled and widget.message.value
     widget.reveal(4.0)
-    assert "90 of 100" in capsys.readouterr().out
+    assert "90 of 100" in shown[-1]
     again = predict_value("v", "How much?", high=10, unit="h")  # the cell is run again, tomorrow
     assert again.fields[0].value == 3.0 and again.commit_button.disabled
     again.again_button.click()
     again.fields[0].value = 4.0
     again.commit_button.click()
     again.reveal(4.0)
-    assert "100 of 100" in capsys.readouterr().out and first_blind(load(path)["v"]) == 3.0
+    assert "100 of 100" in shown[-1] and first_blind(load(path)["v"]) == 3.0
 
 
-def test_without_a_prediction_nothing_is_scored(path, capsys):
+def test_without_a_prediction_nothing_is_scored(path, shown):
     predict_order("o", "Which?", ["A", "B"]).reveal({"A": 1, "B": 2})
-    assert "of 100" not in capsys.readouterr().out and load(path)["o"]["result"] == {"A": 1, "B": 2}
+    assert "of 100" not in shown[-1] and "B, A" in shown[-1] and load(path)["o"]["result"] == {"A": 1, "B": 2}
 
 
 def test_a_curve_is_drawn_as_the_sliders_move(path):
@@ -307,9 +334,9 @@ def test_a_prediction_after_the_result_says_so(path):
 @pytest.mark.parametrize(
     "result", [float("nan"), None, "x", [1.0], 10**400, np.eye(2)], ids=["nan", "None", "text", "list", "huge", "matrix"]
 )
-def test_an_invalid_result_does_not_stop_the_notebook(result, path, capsys):
+def test_an_invalid_result_does_not_stop_the_notebook(result, path, shown):
     predict_value("v", "How much?", high=10).reveal(result)
-    assert capsys.readouterr().out and not path.exists()
+    assert shown and not path.exists()
 
 
 @pytest.mark.parametrize("four", [4, np.float32(4), np.array(4.0), torch.tensor(4.0), torch.tensor(4)], ids=repr)

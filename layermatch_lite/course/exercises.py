@@ -74,7 +74,7 @@ def check(name: str, seed: int | None = None) -> Checked:
 def hint(name: str, number: int = 1) -> None:
     """Print the hint of this number, from a nudge (1) to nearly the answer, and how to get the next."""
     exercise = find(name)
-    solution = f"The solution is in solutions/{exercise.notebook}.py."
+    solution = f"The solution is in solved/{exercise.notebook}.ipynb, which `layermatch-lite course solved --solved` writes."
     if number not in range(1, len(exercise.hints) + 1):
         print(f"There are {len(exercise.hints)} hints for {name}, from 1 to {len(exercise.hints)}. {solution}")
         return

@@ -11,8 +11,8 @@ import ipywidgets as widgets
 from ..errors import InputError
 from ..figures.screen import Message, Picture, title
 from . import predictions
-from .prediction_pictures import draw
-from .questions import Question, judge
+from .prediction_pictures import draw, draw_into
+from .questions import Question, judge, listed
 
 
 class Predict(widgets.VBox):
@@ -72,33 +72,35 @@ class Predict(widgets.VBox):
             widget.disabled = False
         self._say("Another attempt. Earlier ones stay in your file; the class's picture shows everybody's first.")
 
-    def reveal(self, result) -> None:
-        """Show the result beside the last prediction, with the score and a sentence. Never raises for what a student did.
+    def reveal(self, result, on: tuple | None = None, panel: int | None = None) -> None:
+        """Show the result with the last prediction, the score and a sentence. Never raises for what a student did.
 
         result: a number; a list of numbers, one for each x; or {item: number}, of which the highest is first.
+        on: the (figure, alt text) that shows the result; without it a prediction has a picture of its own.
+        panel: the number of the panel of `on` that has the question's axes: there the prediction is drawn, too.
         """
+        from IPython.display import Markdown, display
+
         from ..figures.output import show
 
+        said = None
         try:
             result = self.question.check_result(_plain(result))
-        except InputError as error:
-            print(f"Nothing to show: {error}")
-            return
-        said, saved = None, True
-        try:
             attempts = predictions.keep(self.path, self.question, result=result)["attempts"]
             said = attempts[-1] if attempts else None
+            came = f"Result: {listed(self.question, result)}."
+            sentence = f"{came} No prediction was committed. Next time: enter one above, press **Commit**, then run this cell."
         except (InputError, OSError) as error:  # a lock that another notebook holds is an OSError, too
-            print(f"Your predictions cannot be read or saved: {error}")
-            saved = False
-        show(draw(self.question, [said["prediction"]] if said else [], result))
-        if said is None:
-            if saved:
-                print("No prediction was committed. Next time: enter one above and press Commit before this cell runs.")
-            return
-        score, sentence = judge(self.question, said["prediction"], result)
-        late = "" if said["blind"] else " (Committed after the result was shown.)"
-        print(f"{sentence} Score: {score} of 100.{late}")
+            sentence = f"Nothing can be compared: {error}"
+        if said is not None:
+            score, judged = judge(self.question, said["prediction"], result)
+            late = "" if said["blind"] else " (Committed after the result was shown.)"
+            sentence = f"{judged} Score: {score} of 100.{late}"
+        if on is not None:
+            show(on if said is None or panel is None else draw_into(on, panel, self.question, said["prediction"]))
+        elif said is not None:
+            show(draw(self.question, [said["prediction"]], result))
+        display(Markdown(f"*Your prediction.* {sentence}"))
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and the question for a reader of a saved notebook."""

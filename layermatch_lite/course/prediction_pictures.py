@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 from textwrap import fill
@@ -9,7 +10,7 @@ from textwrap import fill
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .questions import Question, judge, ranked, value_text
+from .questions import Question, judge, listed, ranked, value_text
 
 SAID, CAME = "#D55E00", "#0072B2"  # each also has its own marker, so they differ without colour
 
@@ -31,6 +32,24 @@ def draw(question: Question, said: Sequence, result=None) -> tuple[Figure, str]:
         parts.append(f"Mean score {statistics.fmean(judge(question, p, result)[0] for p in said):.0f} of 100.")
     who = {0: "No prediction", 1: "One prediction"}.get(len(said), f"{len(said)} predictions")
     return figure, " ".join([question.text, f"{who}.", *parts])
+
+
+def draw_into(figure_and_alt: tuple[Figure, str], panel: int, question: Question, said) -> tuple[Figure, str]:
+    """A figure that shows the result, with the prediction in one of its panels: a curve at its places, a value as a line.
+
+    An order has no place on an axis."""
+    figure, alt = figure_and_alt
+    ax = figure.axes[panel]
+    look = dict(color=SAID, linestyle="--", linewidth=2.5, zorder=5)
+    if question.kind == "curve":
+        numbers = all(re.fullmatch(r"[\d.]+", x) for x in question.x)
+        ticks = [tick.get_text() for tick in ax.get_xticklabels()]
+        places = [ax.get_xticks()[ticks.index(x)] if x in ticks else float(x) if numbers else k for k, x in enumerate(question.x)]
+        (line,) = ax.plot(places, said, marker="D", markerfacecolor="none", markersize=11, **look)
+    else:
+        line = ax.axhline(said, **look)
+    ax.legend([line], ["your prediction"], fontsize=12)
+    return figure, f"{alt} Your prediction: {listed(question, said)}."
 
 
 def _value(ax, question: Question, said: Sequence[float], result) -> list[str]:
@@ -59,7 +78,6 @@ def _curve(ax, question: Question, said: Sequence[list[float]], result) -> list[
     ax.set_xlabel(question.xlabel, fontsize=13)
     ax.set_ylabel(question.label, fontsize=13)
     ax.set_ylim(min([question.low, *(result or ())]), max([question.high, *(result or ())]))
-    listed = lambda values: ", ".join(f"{v:.2g} at {x}" for x, v in zip(question.x, values))
     parts, many = [], len(said) > 1
     for k, values in enumerate(said):
         ax.plot(question.x, values, "D--", color=SAID, markerfacecolor="none", markersize=9, linewidth=1 if many else 2.5,
@@ -68,10 +86,10 @@ def _curve(ax, question: Question, said: Sequence[list[float]], result) -> list[
         middle = [statistics.median(v) for v in zip(*said)]
         if many:
             ax.plot(question.x, middle, "D--", color=SAID, linewidth=3, markersize=9, label="median of the predictions")
-        parts.append(f"Predicted{' (median)' * many}: {listed(middle)}.")
+        parts.append(f"Predicted{' (median)' * many}: {listed(question, middle)}.")
     if result is not None:
         ax.plot(question.x, result, "o-", color=CAME, linewidth=3, markersize=10, clip_on=False, label="result")
-        parts.append(f"Result: {listed(result)}.")
+        parts.append(f"Result: {listed(question, result)}.")
     return parts
 
 

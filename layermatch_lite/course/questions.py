@@ -88,6 +88,15 @@ def value_text(question: Question, value: float) -> str:
     return f"{value:,.3g}" + (f" {question.unit}" if question.unit else "")
 
 
+def listed(question: Question, values) -> str:
+    """A prediction or a result in words: a value, a curve's values at their places, or an order's items, the highest first."""
+    if question.kind == "value":
+        return value_text(question, values)
+    if question.kind == "curve":
+        return ", ".join(f"{v:.2g} at {x}" for x, v in zip(question.x, values))
+    return ", ".join(ranked(values) if isinstance(values, dict) else values)
+
+
 def ranked(result: dict[str, float]) -> list[str]:
     """The items, the highest first."""
     return sorted(result, key=lambda item: -result[item])

@@ -56,7 +56,7 @@ def _draw_alignment(ax, benefits) -> str:
         ax.scatter([layers.index(layer) for layer in t["layer"]], t["alignment"], s=18, color=color, marker=marker, alpha=0.5)
         parts.append(f"{NAMES[method]} {mean.iloc[0]:+.2f} in {layers[0]} and {mean.iloc[-1]:+.2f} in {layers[-1]}")
     ax.axhline(0, color="black", linewidth=1.4)
-    dress(ax, "Where do pseudo-labels err?", y="alignment with the true gradient", grid="y")
+    dress(ax, "Which layer is misled?", y="alignment with the true gradient", grid="y")
     ax.set_xticks(range(len(layers)), [layer.replace(" ", "\n") for layer in layers])
     ax.set_xlim(-0.4, len(layers) - 0.6)
     if parts:

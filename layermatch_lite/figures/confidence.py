@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from .style import dress, panels
 
 
-def threshold_figure(confidence, right, tau: float | None = None, title: str = "") -> tuple[Figure, str]:
+def threshold_figure(confidence, right, tau: float | None = None) -> tuple[Figure, str]:
     """Is the network as right as it is sure (left), and what does each threshold let through (right)? confidence, right: (N,)."""
     confidence, right = np.asarray(confidence, float), np.asarray(right, float)
-    figure, (left, other) = panels(2, 6.25, 4.8, title=title)
+    figure, (left, other) = panels(2, 6.25, 4.8)
     bins = np.clip((confidence * 10).astype(int), 0, 9)
     full = [b for b in range(10) if (bins == b).sum() >= 5]
     means = ([v[bins == b].mean() for b in full] for v in (confidence, right))

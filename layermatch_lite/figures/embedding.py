@@ -1,4 +1,4 @@
-"""Maps of features: PCA at once, UMAP when it is done, all snapshots of a run in one space.
+"""Maps of features by PCA or UMAP, all snapshots of a run in one space.
 
 All snapshots are embedded together, so a point can be followed through training; a UMAP map does not say how far it went.
 UMAP (McInnes et al. 2018) is imported only when used; with a fixed seed it runs on one thread and gives the same map every time
@@ -8,7 +8,7 @@ on one machine. Maps are kept in the cache folder under a hash of everything the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ def embed(
     n_neighbors: int = 15,
     min_dist: float = 0.1,
     seed: int = 0,
-    progress: bool = False,
+    init: str = "pca",
 ) -> list[np.ndarray]:
     """Map the features of one or more snapshots to the plane, all in one space.
 
@@ -33,8 +33,9 @@ def embed(
         snapshots: S tensors or arrays of (N, D) features; N may differ, D not. Row i of each is the same sample, usually.
         method: "umap", or "pca": the first two principal components, at once.
         n_neighbors: of UMAP; small looks at detail, large at the whole. min_dist: how tightly it packs, 0 to 1.
-        seed: of UMAP's start and its sampling.
-        progress: show a bar. UMAP's first map in a process takes ten seconds and more, most of it for compiling.
+        seed: of UMAP's sampling, and of its start if that is random.
+        init: where UMAP starts: "pca", the same for the same data, or "random".
+        The first map in a process takes ten seconds and more, most of it for compiling.
 
     Returns:
         S arrays (N, 2) float32. UMAP's axes have no unit; those of PCA have that of the features.
@@ -43,6 +44,7 @@ def embed(
         InputError: for NaN, too few points for n_neighbors, or snapshots that do not fit together.
     """
     check_choice("method", method, ("umap", "pca"))
+    check_choice("init", init, ("pca", "random"))
     check_range("n_neighbors", n_neighbors, 2, whole=True)
     check_range("min_dist", min_dist, 0, 1)
     check_range("seed", seed, 0, 2**32 - 1, whole=True)
@@ -62,19 +64,13 @@ def embed(
         )
     if not np.ptp(z, axis=0).any():
         raise InputError(f"all {len(z)} points are the same; there is nothing to map. Have the features collapsed?")
-    settings = (n_neighbors, min_dist, seed)
+    settings = (n_neighbors, min_dist, seed, init)
     if method == "pca":
         points = _pca(z)
     else:
-        compute = lambda: {"points": _umap(z, *settings, progress)}
+        compute = lambda: {"points": _umap(z, *settings)}
         points = cached_npz(_cache_file(z, *settings), _complete(len(z)), compute)["points"]
     return np.split(points, np.cumsum([len(p) for p in parts])[:-1])
-
-
-def pca_then_umap(snapshots: Sequence, **settings) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """("pca", maps) at once, then ("umap", maps) when it is done: something to show while waiting. Arguments as for `embed`."""
-    yield "pca", embed(snapshots, "pca")
-    yield "umap", embed(snapshots, "umap", **settings)
 
 
 def _pca(z: np.ndarray) -> np.ndarray:
@@ -83,17 +79,11 @@ def _pca(z: np.ndarray) -> np.ndarray:
     return PCA(2, svd_solver="full").fit_transform(z.astype(np.float64)).astype(np.float32)
 
 
-def is_cached(snapshots: Sequence, *, n_neighbors: int = 15, min_dist: float = 0.1, seed: int = 0) -> bool:
-    """Would `embed` find the UMAP map of these snapshots in the cache?"""
-    z = np.concatenate([_checked(z, i) for i, z in enumerate(snapshots)])
-    return cached_npz(_cache_file(z, n_neighbors, min_dist, seed), _complete(len(z))) is not None
-
-
-def _cache_file(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int) -> Path:
+def _cache_file(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, init: str) -> Path:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        settings = (z.shape, n_neighbors, float(min_dist), seed, version("umap-learn"))
+        settings = (z.shape, n_neighbors, float(min_dist), seed, init, version("umap-learn"))
     except PackageNotFoundError as error:
         raise InputError(
             "umap-learn is not installed; `python -m pip install umap-learn`, or use method='pca'."
@@ -112,7 +102,7 @@ def _complete(n: int) -> Callable[[dict[str, np.ndarray]], bool]:
     return check
 
 
-def _umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress: bool) -> np.ndarray:
+def _umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, init: str) -> np.ndarray:
     with threads():  # numba sets OpenMP's thread count for the whole process, and torch's with it
         from umap import UMAP
 
@@ -121,8 +111,8 @@ def _umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, progress:
             min_dist=min_dist,
             random_state=seed,
             n_jobs=1,  # a fixed seed forces it; said here so that UMAP need not warn
-            init="pca",  # the same start for the same data, and no jumps between unconnected parts
-            tqdm_kwds={"disable": not progress, "desc": "UMAP"},
+            init=init,  # by default PCA: the same start for the same data, and no jumps between unconnected parts
+            tqdm_kwds={"disable": True},
         )
         return fit.fit_transform(z.astype(np.float32)).astype(np.float32)
 

@@ -20,8 +20,7 @@ def maps_figure(
     """Feature maps of recorded runs, one row per run, one column per snapshot; wrong pseudo-labels over the threshold are ringed.
 
     maps: {name: one (N, 2) array per snapshot, from `embedding.embed`}, recordings: {the same name: its run}. With one snapshot
-    the maps stand side by side. A sample is drawn in the colour of its true class: as its digit, or as a point where the class
-    has a name, which stands in the middle of its points.
+    the maps stand side by side. A sample has the colour of its true class, whose name stands in the middle of its points.
     """
     if any(len(points) != len(snapshots) for points in maps.values()):
         raise InputError(
@@ -37,18 +36,15 @@ def maps_figure(
         # A few points far off would leave all others no room; they are drawn at the edge.
         low, high = np.percentile(everywhere, (1, 99), axis=0)
         start, end = low - 0.1 * (high - low), high + 0.1 * (high - low)
-        digits, rates = max(map(len, r.classes)) == 1, []
+        rates = []
         for ax, s, p in zip(row, snapshots, points):
             p = np.clip(p, start, end)
             wrong, over = r.mask[s] & ~r.right[s], r.mask[s].sum()
             rates.append(f"{wrong.sum() / max(1, over):.0%} of {over} at step {r.steps[s]}")
-            for c, (color, _) in enumerate(class_styles(len(r.classes))):
-                size, marker = (46, f"${r.classes[c]}$") if digits else (16, "o")
-                ax.scatter(*p[r.y_true == c].T, s=size, color=color, marker=marker, linewidth=0.3, zorder=2)
-            ax.scatter(*p[wrong].T, s=80, facecolor="none", edgecolor="black", linewidth=0.6, alpha=0.5, zorder=3)
+            draw_points(ax, p, r.y_true, r)
+            ax.scatter(*p[wrong].T, s=60, facecolor="none", edgecolor="black", linewidth=0.6, alpha=0.35, zorder=3)
             ax.set(xlim=(start[0], end[0]), ylim=(start[1], end[1]), xticks=[], yticks=[])
-            if not digits:
-                _name_classes(ax, p, r)
+            _name_classes(ax, p, r.y_true, r)
             ax.set_title(f"step {r.steps[s]}: {wrong.sum()} wrong of {over} over τ", fontsize=13)
         row[0].set_ylabel(name, fontsize=15)  # beside its row, or beside its map where there is only one row
         parts.append(f"{name} {', '.join(rates)}")
@@ -56,14 +52,47 @@ def maps_figure(
     return figure, f"Feature maps; wrong among the pseudo-labels over the threshold: {'; '.join(parts)}."
 
 
-def _name_classes(ax, points: np.ndarray, r: Recording) -> None:
+def truth_and_label_figure(points, r: Recording, snapshot: int, title: str = "") -> tuple[Figure, str]:
+    """One (N, 2) map of a recorded run twice: coloured and named by the true classes, and by the network's pseudo-labels."""
+    labels = r.labels[snapshot]
+    figure, axes = panels(2, 5.2, 4.6, title=title, sharex=True, sharey=True)
+    for ax, called, name in zip(axes, (r.y_true, labels), ("by true class", "by what the network calls it")):
+        draw_points(ax, points, called, r)
+        ax.set(xticks=[], yticks=[])
+        dress(ax, name, grid=None)
+    for ax, called in zip(axes, (r.y_true, labels)):
+        _name_classes(ax, points, called, r)
+    lost = [name for c, name in enumerate(r.classes) if (r.y_true == c).any() and not (labels == c).any()]
+    gone = f"no sample is called {', '.join(lost)}" if lost else "every class is still called"
+    return figure, f"The same {len(points)} samples, by true class and by pseudo-label, step {r.steps[snapshot]}: {gone}."
+
+
+def clouds_figure(clouds: dict[str, np.ndarray], title: str = "") -> tuple[Figure, str]:
+    """Maps {title: (N, 2)} of samples without classes, side by side."""
+    figure, axes = panels(len(clouds), 4.4, 4.0, title=title)
+    for ax, (name, points) in zip(axes, clouds.items()):
+        ax.scatter(*np.asarray(points).T, s=10, color="#004B7A")
+        ax.set(xticks=[], yticks=[])
+        dress(ax, name, grid=None)
+    sizes = ", ".join(f"{name}: {len(points)} points" for name, points in clouds.items())
+    return figure, f"{title or 'Maps'}. Maps of samples without classes; {sizes}."
+
+
+def draw_points(ax, points: np.ndarray, called: np.ndarray, r: Recording) -> None:
+    """A dot for each sample, in the colour of the class it is called."""
+    for c, (color, _) in enumerate(class_styles(len(r.classes))):
+        ax.scatter(*points[called == c].T, s=18, color=color, linewidth=0, zorder=2)
+
+
+def _name_classes(ax, points: np.ndarray, called: np.ndarray, r: Recording) -> None:
     """Each class's name in the middle of its points, moved up where it would cover another."""
-    there = np.unique(r.y_true)
-    middles = ax.transLimits.transform([np.median(points[r.y_true == c], axis=0) for c in there])
+    there = np.unique(called)
+    middles = ax.transLimits.transform([np.median(points[called == c], axis=0) for c in there])
     placed: list[tuple[float, float]] = []
     for k in middles[:, 1].argsort():
         x, y = np.clip(middles[k], (0.14, 0.03), (0.86, 0.97))
-        while any(abs(x - other_x) < 0.3 and abs(y - other_y) < 0.06 for other_x, other_y in placed):
+        wide = 0.03 * max(map(len, r.classes))
+        while any(abs(x - other_x) < wide and abs(y - other_y) < 0.06 for other_x, other_y in placed):
             y += 0.01
         placed.append((x, y))
         color = 0.7 * np.array(to_rgb(class_styles(len(r.classes))[there[k]][0]))

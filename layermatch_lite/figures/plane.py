@@ -43,7 +43,7 @@ def gradient_arrows(z, y, labels, W, mask=None) -> tuple[Figure, str]:
     moves = [[(-1.3 / max(top, 1e-12) * part).numpy() for part in split] for split, top in zip(splits, longest)]
     wrong = ((labels != y) if mask is None else (labels != y) & mask).numpy()
     z, y, W = z.numpy(), y.numpy(), W.numpy()
-    figure, axes = panels(2, 6.5, 6.2, sharex=True, sharey=True)
+    figure, axes = panels(2, 6.5, 5.0, sharex=True, sharey=True)
     titles = "Centres: the classification layer", "Features, each on its own"
     for ax, starts, parts, title in zip(axes, (W, z), moves, titles):
         for c, (color, marker) in enumerate(class_styles(len(W))):
@@ -69,45 +69,63 @@ def gradient_arrows(z, y, labels, W, mask=None) -> tuple[Figure, str]:
 
 
 def decision_figure(
-    models: dict[str, torch.nn.Module], data: SSLData, threshold: float, shown: int = 400
+    models: dict[str, torch.nn.Module], data: SSLData | dict[str, SSLData], threshold: float
 ) -> tuple[Figure, str]:
     """Decision regions of networks on points in the plane, one panel each, with their pseudo-labels right and wrong.
 
-    models: {title: model}, looked at in eval mode. Small marks are pseudo-labels over the threshold (crossed where wrong), dots
-    are samples below it, large marks are the labelled samples.
+    models: {title: model}, looked at in eval mode; data: the points of all of them, or {title: its points}. Small marks are
+    pseudo-labels over the threshold (crossed where wrong), dots are samples below it, large marks are the labelled samples.
     """
-    if data.sample_shape != (2,):
-        raise InputError(
-            f"{data.name!r} has samples of shape {data.sample_shape}; decision regions are drawn for points (2,)."
-        )
-    views = Views(data)
-    low, high = (data.x_unlabelled.amin(0) - 0.4).tolist(), (data.x_unlabelled.amax(0) + 0.4).tolist()
-    xs, ys = (np.linspace(a, b, 160, dtype=np.float32) for a, b in zip(low, high))
-    grid = torch.from_numpy(np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2))
-    u, y = data.x_unlabelled[:shown], data.y_unlabelled[:shown].numpy()
-    points = u.numpy()
-    figure, axes = panels(len(models), 4.6, 4.9, beside=1.6, sharex=True, sharey=True)
-    styles = class_styles(len(data.classes))
-    between = [c - 0.5 for c in range(len(styles) + 1)]
+    sets = data if isinstance(data, dict) else dict.fromkeys(models, data)
+    for one in sets.values():
+        if one.sample_shape != (2,):
+            raise InputError(
+                f"{one.name!r} has samples of shape {one.sample_shape}; decision regions are drawn for points (2,)."
+            )
+    figure, axes = panels(len(models), 4.6, 4.4, beside=1.6, sharex=len(models) > 1, sharey=len(models) > 1)
     parts = []
     for ax, (title, model) in zip(axes, models.items()):
+        data, views = sets[title], Views(sets[title])
+        styles = class_styles(len(data.classes))
+        between = [c - 0.5 for c in range(len(styles) + 1)]
+        low, high = (data.x_unlabelled.amin(0) - 0.4).tolist(), (data.x_unlabelled.amax(0) + 0.4).tolist()
+        xs, ys = (np.linspace(a, b, 160, dtype=np.float32) for a, b in zip(low, high))
+        grid = torch.from_numpy(np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2))
+        u, y = data.x_unlabelled, data.y_unlabelled.numpy()
+        points = u.numpy()
         regions, _ = _predictions(model, views.plain(grid), threshold)
         labels, mask = _predictions(model, views.plain(u), threshold)
         ax.contourf(xs, ys, regions.reshape(160, 160), levels=between, colors=[c for c, _ in styles], alpha=0.22)
         ax.scatter(*points[~mask].T, s=5, color="0.45", label="below τ")
         for c, (color, marker) in enumerate(styles):
             here = points[mask & (labels == c)]
-            ax.scatter(*here.T, s=20, color=color, marker=marker, label=f"pseudo-label {data.classes[c]}")
+            ax.scatter(*here.T, s=20, color=color, marker=marker, label=f"pseudo-label {data.classes[c]}" if len(here) else None)
             labelled = data.x_labelled[data.y_labelled == c].numpy()
             ax.scatter(*labelled.T, s=240, color=color, marker=marker, edgecolor="black", linewidth=2.2, zorder=4)
         wrong = mask & (labels != y)
-        ax.scatter(*points[wrong].T, s=26, color="black", marker="x", linewidth=1.0, zorder=3, label="wrong")
+        crossed = dict(color="black", marker="x", linewidth=1.0, label="wrong" if wrong.any() else None)
+        ax.scatter(*points[wrong].T, s=26, zorder=3, **crossed)
         dress(ax, title, "x", grid=None)
         rate = wrong.sum() / max(1, mask.sum())
         parts.append(f"{title}: {mask.mean():.0%} over the threshold, {rate:.0%} of these wrong")
     label_left(axes, "y")
     legend_beside(figure, axes)
     return figure, f"Decision regions on {data.name} with {data.num_labels} labels. {'; '.join(parts)}."
+
+
+def gate_arrows(before: Tensor, after: Tensor, g_s: Tensor) -> tuple[Figure, str]:
+    """Gradients (N, 2) before and after the gate, beside the labelled gradient g_s (2,): orange those that opposed it before."""
+    figure, axes = panels(2, 4.4, 4.2, sharex=True, sharey=True)
+    opposed, to_scale = before @ g_s < -1e-6, dict(angles="xy", scale_units="xy", scale=1)
+    for ax, arrows, title in zip(axes, (before, after), ("before the gate", "after it")):
+        for part, color, width in ((~opposed, "#0072B2", 0.008), (opposed, "#D55E00", 0.012)):
+            ax.quiver(*torch.zeros(2, int(part.sum())), *arrows[part].T, **to_scale, color=color, width=width)
+        ax.quiver(0, 0, *g_s, **to_scale, color="black", width=0.016)
+        dress(ax, title, "first coordinate", grid=None)
+        ax.set(xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), aspect="equal")
+    label_left(axes, "second coordinate")
+    left = int((after @ g_s < -1e-6).sum())
+    return figure, f"{len(before)} arrows and g_s (black): {int(opposed.sum())} oppose g_s before the gate, {left} after it."
 
 
 def _predictions(model: torch.nn.Module, x: torch.Tensor, threshold: float) -> tuple[np.ndarray, np.ndarray]:

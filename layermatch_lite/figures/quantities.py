@@ -134,7 +134,7 @@ def two_by_two(t: pd.DataFrame, title: str = "") -> tuple[Figure, str]:
 
 
 def over_training(
-    tables: dict[str, pd.DataFrame], quantities: Sequence[str], title: str = "", log: bool = False
+    tables: dict[str, pd.DataFrame], quantities: Sequence[str], title: str = ""
 ) -> tuple[Figure, str]:
     """QUANTITIES over training, one panel each, one line per table ({name: rows with seed, step and the quantities})."""
     figure, axes = panels(len(quantities), 4.6, 4.7, beside=1.6, title=title)
@@ -144,8 +144,6 @@ def over_training(
         shown = {name: t for name, t in tables.items() if quantity in t and t[quantity].notna().any()}
         ends = [f"{name} {_line(ax, t, 'step', quantity, name, styles[name]):.3g}" for name, t in shown.items()]
         dress(ax, QUANTITIES[quantity], "training step")
-        if log:
-            ax.set_yscale("log")
         parts.append(f"{QUANTITIES[quantity]}: {', '.join(ends)}")
     legend_beside(figure, axes)
     return figure, f"At the last step, mean of {_seeds(tables)}. {'; '.join(parts)}."

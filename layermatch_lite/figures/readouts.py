@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ..studies import stats
-from ..studies.known_noise import RATES, SEEDS, Maps
-from ..studies.report import READOUTS, study_readouts
+from ..studies.known_noise import ERRORS, RATES, SEEDS, Maps
+from ..studies.report import NAMES, READOUTS, study_readouts
 from ..studies.stats import interval
 from .style import STYLE, class_styles, dress, label_left, legend_beside, panels
 
@@ -59,19 +59,17 @@ def draw_readouts(ax, rows: dict[str, list[dict]]) -> str:
 def noise_figure(study: dict, kinds: Sequence[str], title: str = "") -> tuple[Figure, str]:
     """The readouts of the study "known_noise" over the rate of wrong labels, one panel for each kind: mean and 95 % interval.
 
-    Dotted lines: the untrained network, and for its own classifier one trained on the labelled samples alone.
+    Thin lines: the network that was trained on the labelled samples alone.
     """
-    controls = study_readouts(study, "no pseudo-labels", ("supervised",))
-    untrained, few = controls.values()
+    alone = study_readouts(study, "no pseudo-labels", ("supervised",))[NAMES["supervised"]]
     lines = {
         READOUTS[k]: (READOUT_STYLE[k], lambda s, k=k: stats.values(study, s, "all", f"readout/{k}"))
         for k in ("own", "kmeans", "probe")
     }
-    floors = {READOUTS[k]: statistics.fmean(r[k] for r in untrained) for k in ("kmeans", "probe")}
-    floors[READOUTS["own"]] = statistics.fmean(r["own"] for r in few)
+    floors = {READOUTS[k]: statistics.fmean(r[k] for r in alone) for k in ("own", "kmeans", "probe")}
     figure, alt = _over_rates(study, kinds, lines, title, floors)
-    dotted = ", ".join(f"{name} {value:.2f}" for name, value in floors.items())
-    return figure, f"{alt} Dotted, without pseudo-labels: {dotted}."
+    thin = ", ".join(f"{name} {value:.2f}" for name, value in floors.items())
+    return figure, f"{alt} Thin lines, without pseudo-labels: {thin}."
 
 
 def taught_figure(study: dict, kinds: Sequence[str], title: str = "") -> tuple[Figure, str]:
@@ -98,24 +96,24 @@ def _over_rates(
             ax.fill_between(RATES, *bounds, color=color, alpha=0.12, linewidth=0)
             ends.append(f"{name} {means[0]:.2f} to {means[-1]:.2f}")
             if floors:
-                ax.axhline(floors[name], color=color, linestyle=(0, (1, 3)), linewidth=1.6)
+                ax.axhline(floors[name], color=color, linewidth=0.8)
         if floors:
-            ax.plot([], [], color="0.3", linestyle=(0, (1, 3)), linewidth=1.6, label="no pseudo-labels")
-        dress(ax, f"{kind.replace('_', ' ')} errors", "share of wrong labels", grid="y")
+            ax.plot([], [], color="0.3", linewidth=0.8, label="no pseudo-labels")
+        dress(ax, f"wrong labels: {ERRORS[kind]}", "share of wrong labels", grid="y")
         ax.set_ylim(0, 1.02)
-        parts.append(f"{kind}: {', '.join(ends)}")
+        parts.append(f"{ERRORS[kind]}: {', '.join(ends)}")
     label_left(axes, "test accuracy")
     legend_beside(figure, axes)
     text = f"from {RATES[0]:.0%} to {RATES[-1]:.0%} wrong labels, mean of {len(study['seeds'])} seeds"
     return figure, f"Test accuracy {text}. {'; '.join(parts)}."
 
 
-def noise_maps_figure(maps: Maps, study: dict, networks: Sequence[tuple], title: str = "") -> tuple[Figure, str]:
+def noise_maps_figure(maps: Maps, study: dict, networks: Sequence[tuple]) -> tuple[Figure, str]:
     """Test digits in the plane of the features, one panel per network (kind, rate, taught); dark rims: wrongly classified.
 
     study: "known_noise", which has the readouts of the same networks.
     """
-    figure, axes = panels(len(networks), 5.4, 5.6, title=title)
+    figure, axes = panels(len(networks), 5.4, 5.6)
     shown = [maps.of(*network) for network in networks]
     everywhere = np.concatenate([points for points, _ in shown])
     (left, bottom), (right, top) = everywhere.min(axis=0) - 0.8, everywhere.max(axis=0) + 0.8
@@ -130,7 +128,7 @@ def noise_maps_figure(maps: Maps, study: dict, networks: Sequence[tuple], title:
             halo = [withStroke(linewidth=3, foreground="white")]
             at = np.median(points[own], axis=0)
             ax.annotate(str(c), at, ha="center", va="center", fontsize=17, fontweight="bold", path_effects=halo, zorder=3)
-        name = f"{rate:.0%} wrong labels ({kind.replace('_', ' ')})" if rate else "no wrong labels"
+        name = f"{rate:.0%} wrong labels ({ERRORS[kind]})" if rate else "no wrong labels"
         name += f", {TAUGHT_STYLE[taught][0]}" * (taught != "all")
         read = {k: stats.values(study, f"{kind} {rate}", taught, f"readout/{k}")[SEEDS[0]] for k in ("kmeans", "probe")}
         says = f"classifier {1 - wrong.mean():.0%}, k-means {read['kmeans']:.0%}, fresh layer {read['probe']:.0%}"

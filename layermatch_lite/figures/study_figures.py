@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..studies import stats
 from ..studies.stats import family, interval
 from .quantities import QUANTITIES
-from .style import dress, label_left, panels, row_name, row_styles, sentence
+from .style import dress, label_left, legend_beside, panels, row_name, row_styles, sentence
 
 
 def study_figure(
@@ -125,8 +125,23 @@ def resampling_figure(
         text.append(f"{name} [{bounds[0]:+.3f}, {bounds[1]:+.3f}]")
     ax.axvline(0, color="black", linewidth=1.4)
     dress(ax, x="mean of the paired differences in test accuracy", y="resamples", grid=None)
-    ax.legend(fontsize=12, loc="upper right")
+    legend_beside(figure, [ax])
     return figure, (
         f"{len(means)} means of resamples of {len(differences)} differences, around {np.mean(differences):+.3f}. "
         f"95 % intervals: {', '.join(text)}."
     )
+
+
+def flips_figure(differences: Sequence[float]) -> tuple[Figure, str]:
+    """What a sign-flip p-value is: the means for every choice of signs, and those at least as far from 0 as the one seen."""
+    d, n = np.asarray(differences, float), len(differences)
+    means = (1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)) @ d / n
+    seen = abs(d.mean())
+    figure, (ax,) = panels(1, 9.5, 3.6)
+    ax.hist(means, bins=61, color="0.7", label="mean, signs flipped")
+    for k, at in enumerate((-seen, seen)):
+        ax.axvline(at, color="#882255", linewidth=3, label=None if k else "as far from 0 as the mean seen")
+    dress(ax, x="mean of the paired differences in test accuracy", y="ways to choose signs", grid=None)
+    legend_beside(figure, [ax])
+    far = int((np.abs(means) >= seen - 1e-12).sum())
+    return figure, f"Of {len(means)} ways to choose the signs of {n} differences, {far} give a mean at least {seen:.3f} from 0."

@@ -11,6 +11,7 @@ from ..errors import check_range
 from ..studies.report import NAMES
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; and a marker and a line style of its own for each method.
+# OTHERS belong to no method.
 STYLE = {
     "supervised": ("#555555", "s", ":"),
     "fixmatch": ("#D55E00", "o", "-"),
@@ -19,7 +20,7 @@ STYLE = {
     "layermatch": ("#0072B2", "D", "--"),
     "freematch": ("#CC79A7", "P", (0, (5, 1))),
 }
-OTHERS = [("#0072B2", "D", "-"), ("#D55E00", "o", "-"), ("#009E73", "v", "--"), ("#555555", "s", ":"), ("#CC79A7", "P", "-.")]
+OTHERS = [("#332288", "p", "-"), ("#117733", "h", "--"), ("#882255", "X", "-."), ("#999933", "<", ":"), ("#661100", ">", "-")]
 CLASS_STYLE = [("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#D55E00", "P"),
                ("#F0E442", "X"), ("#999933", "<"), ("#8B4513", ">"), ("#332288", "*")]  # fmt: skip
 

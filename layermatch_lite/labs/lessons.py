@@ -331,8 +331,9 @@ PLANS = (
     Plan(
         "45 minutes",
         [
-            "decision?",
+            "decision?step=0",
             "decision?tau=0.95",
+            "threshold?",
             "noise?",
             "noise?kind=uniform",
             "noise?view=gradient",
@@ -346,8 +347,8 @@ PLANS = (
         [
             "threshold?",
             "threshold?snapshot=20",
-            "noise?view=gradient&grad_relu=gate",
             "noise?view=gradient&grad_relu=block",
+            "noise?view=gradient&grad_relu=gate",
             "time?sample=104",
         ],
     ),

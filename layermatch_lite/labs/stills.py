@@ -7,6 +7,7 @@ import io
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..figures.style import row_styles
 from . import packs
 from .lessons import ERRORS, DecisionState, LabState, NoiseState, ThresholdState, TimeMachineState, TrainingState
 
@@ -74,7 +75,8 @@ def _noise(figure, state: NoiseState, block) -> str:
     right.axvline(state.rate, color="#00558c")
     right.set(ylim=(0, 1.02), xlabel="share of wrong labels", ylabel="right on test samples")
     right.legend()
-    how = f"trained with {state.rate:.0%} wrong labels ({ERRORS[state.kind]}), {state.taught}"
+    learns = {"all": "every layer", "features": "the features", "classifier": "the classifier"}[state.taught]
+    how = f"{state.rate:.0%} wrong labels ({ERRORS[state.kind]}) train {learns}"
     return f"{how}: {', '.join(found)}; means of {len(about['seeds'])} networks."
 
 
@@ -82,18 +84,23 @@ def _gradient(figure, state: NoiseState, about: dict, a: dict) -> str:
     ax, rates, parts = figure.subplots(), about["rates"], []
     at = (about["moments"].index(state.step), about["taus"].index(state.tau), about["errors"].index(state.errors))
     for k, name in enumerate(about["layers"][:-1]):
+        last = name == "classifier"
+        k += last and state.grad_relu == "gate"  # the gated classifier has values of its own
         values = a["sweep"][at][:, k, about["quantities"].index(state.quantity)].astype(float) / 1000
         values[values < -30] = np.nan
-        last = name == "classifier"
-        ax.plot(rates, values[:, 0], linewidth=4 if last else 2, color="black" if last else None, label=name)
+        name += {"block": ", if it were not blocked", "gate": ", gated"}.get(state.grad_relu, "") * last
+        look = dict(linewidth=4 if last else 2, color="black" if last else None)
+        ax.plot(rates, values[:, 0], linestyle="--" if last and state.grad_relu == "block" else "-", label=name, **look)
         if last:
             ax.fill_between(rates, values[:, 1], values[:, 2], color="black", alpha=0.12, linewidth=0)
         parts.append(f"{name} {values[rates.index(round(state.share, 1)), 0]:+.2f}")
     ax.axhline(0, color="0.5")
     ax.axvline(state.share, color="#00558c")
-    ax.set(xlabel="share of wrong labels", ylabel=state.quantity)
+    own = state.errors == "own"
+    ax.set(xlabel="share of labels that are its own" if own else "share of wrong labels", ylabel=state.quantity)
     ax.legend()
-    what = f"{state.quantity} of the pseudo-labels' gradient, errors: {state.errors}, {state.share:.0%}"
+    share = f"{state.share:.0%} of the labels its own" if own else f"{state.share:.0%} wrong, {ERRORS[state.errors]}"
+    what = f"{state.quantity} of the pseudo-labels' gradient, {share}"
     return f"{what}: {', '.join(parts)}; mean of {about['draws']} draws."
 
 
@@ -158,31 +165,31 @@ def _threshold(figure, state: ThresholdState, block) -> str:
 def _decision(figure, state: DecisionState, block) -> str:
     about, a = block(state.key())
     t, parts = int(np.searchsorted(about["steps"], state.step, side="right")) - 1, []
-    left, right, bottom, top = about["extent"]
-    for ax, m in zip(figure.subplots(1, len(about["names"]), squeeze=False)[0], range(len(about["names"]))):
-        labels, over, G = a["labels"][t, m], a["mask"][t, m].astype(bool), about["grid"]
-        colors = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in CLASS])
-        ax.imshow(
-            (255 - (255 - colors) * 0.3)[a["regions"][t, m].reshape(G, G)].astype(np.uint8),
-            origin="lower",
-            extent=(left, right, bottom, top),
-            aspect="auto",
-        )
-        x, wrong = a["x"] / 1000, over & (labels != a["y"])
-        ax.scatter(*x[~over].T, s=6, color="0.4")
+    for m, (ax, name) in enumerate(zip(figure.subplots(1, len(about["names"]), squeeze=False)[0], about["names"])):
+        labels, over = a["labels"][t, m], a["mask"][t, m].astype(bool)
+        wrong = over & (labels != a["y"])
+        if state.space == "features":
+            points = a["z"][t, m] / 32767
+        else:
+            points = a["x"] / 1000
+            colors = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in CLASS])
+            image = (255 - (255 - colors) * 0.3)[a["regions"][t, m].reshape(about["grid"], about["grid"])]
+            ax.imshow(image.astype(np.uint8), origin="lower", extent=about["extent"], aspect="auto")
+        ax.scatter(*points[~over].T, s=6, color="0.4")
         for c in range(about["classes"]):
-            ax.scatter(
-                *x[over & (labels == c)].T,
-                s=24,
-                color=CLASS[c],
-                edgecolor=np.where(wrong[over & (labels == c)], "black", "white"),
-            )
-            ax.scatter(
-                *(a["given"][a["given_y"] == c] / 1000).T, s=220, marker="*", color=CLASS[c], edgecolor="black"
-            )
-        words = f"{about['names'][m]}, {(labels == a['y']).mean():.0%} called right"
+            here = over & (labels == c)
+            ax.scatter(*points[here].T, s=24, color=CLASS[c], edgecolor=np.where(wrong[here], "black", "white"))
+            if state.space == "features":  # as directions, of equal length
+                for centres, face, size in (("W", CLASS[c], 110), ("V", "none", 360)):
+                    w = 0.8 * a[centres][t, m, c] / np.linalg.norm(a[centres][t, m, c])
+                    ax.scatter(*w, s=size, marker="D", facecolor=face, edgecolor=CLASS[c], linewidth=2.5)
+            else:
+                ax.scatter(*(a["given"][a["given_y"] == c] / 1000).T, s=220, marker="*", color=CLASS[c], edgecolor="black")
+        words = f"{name}, {(labels == a['y']).mean():.0%} called right"
         ax.set_title(words, fontsize=13)
         parts.append(f"{words}, {wrong.sum()} of {over.sum()} labels over τ wrong")
+    key = "diamonds: centres, hollow: averaged" if state.space == "features" else "stars: labelled"
+    figure.supxlabel(f"colour: pseudo-label; grey: below τ; dark rim: wrong; {key}", fontsize=12)
     return f"step {about['steps'][t]}: {'; '.join(parts)}."
 
 
@@ -191,7 +198,9 @@ def _training(figure, state: TrainingState, block) -> str:
     ax, parts = figure.subplots(), []
     for history in about["histories"]:
         records = [r for r in history["records"] if r["step"] <= state.step]
-        ax.plot([r["step"] for r in records], [r["accuracy"] for r in records], linewidth=3, label=history["name"])
+        color, _, line = row_styles([history["name"]])[history["name"]]
+        look = dict(color=color, linestyle=line, linewidth=3, label=history["name"])
+        ax.plot([r["step"] for r in records], [r["accuracy"] for r in records], **look)
         parts += [f"{history['name']} {records[-1]['accuracy']:.1%}"] if records else []
     ax.set(xlabel="training step", ylabel="test accuracy", ylim=(0, 1.02), xlim=(0, state.steps))
     ax.legend()

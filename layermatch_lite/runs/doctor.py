@@ -125,9 +125,16 @@ def _warm_figures() -> None:
 
 def _warm_umap() -> None:
     """The maps of notebook 07, kept in the cache."""
+    import torch
+
+    from ..core.seeding import generator
     from ..figures.embedding import embed
     from .recording import load_recorded
 
-    moments = {f"digits_{method}": (1, 6, 20) for method in ("supervised", "fixmatch", "layermatch")}
-    for name, snapshots in moments.items():
-        embed([load_recorded(name).features[s] for s in snapshots])
+    z = load_recorded("digits_fixmatch").features[20]
+    noise = torch.randn(400, 16, generator=generator(0, "pure noise"))
+    embed([z])
+    for seed in (0, 1, 2):
+        embed([z], seed=seed, init="random")
+    for n in (3, 30):
+        embed([noise], n_neighbors=n, min_dist=0.0)

@@ -7,6 +7,7 @@ features. Our formulation.
 
 from __future__ import annotations
 
+import statistics
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +22,12 @@ from ..runs.config import TrainConfig
 from ..runs.train import data_of, train
 from ..system import read_npz
 from ..variants.noise import KINDS
+from . import stats
 from .files import RECORDED
+from .report import READOUTS
 
+# The kinds of wrong labels as figures and labs name them.
+ERRORS = {"uniform": "scattered", "pair": "one way", "confusion": "confusions", "low_confidence": "unsure"}
 RATES = (0.0, 0.2, 0.4, 0.6, 0.8)
 TAUGHT = {"all": {}, "features": dict(grad_relu="block"), "classifier": dict(blocked="all features")}
 SEEDS = tuple(range(7000, 7010))
@@ -101,6 +106,14 @@ class Maps(NamedTuple):
             raise InputError(f"there is no map of {kind} {rate}, {taught}; choose from {have}.")
         m = self.networks.index(wanted)
         return self.points[m], self.predicted[m]
+
+
+def mean_readout(study: dict, kind: str, rate: float, what: str = "own") -> float:
+    """One of `core.readout`, mean over the networks in which wrong labels taught every layer; InputError for an unknown one."""
+    check_choice("kind", kind, KINDS)
+    check_choice("rate", rate, RATES)
+    check_choice("readout", what, READOUTS)
+    return statistics.fmean(stats.values(study, f"{kind} {rate}", "all", f"readout/{what}").values())
 
 
 def grid() -> list[tuple[str, float, str]]:

@@ -63,6 +63,11 @@ def accuracy_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("method")
 
 
+def mean_accuracy(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """{method: mean test accuracy over its seeds}."""
+    return {NAMES[method]: statistics.fmean(o.accuracy for o in group) for method, group in by_method(outcomes).items()}
+
+
 def layer_benefits(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """Every measurement of the layer benefit as one tidy table: method, seed, step, layer, benefit, alignment, ..."""
     return pd.DataFrame(
@@ -188,6 +193,45 @@ def per_seed(t: pd.DataFrame, quantity: str) -> list[float]:
 def late(t: pd.DataFrame, layer: str, quantity: str = "benefit") -> list[float]:
     """One number per seed: a quantity of the probe in one layer, mean over the last quarter of the run."""
     return per_seed(t[(t["step"] > 0.75 * t["step"].max()) & (t["layer"] == layer)], quantity)
+
+
+# --- for `figures.dots_figure` ------------------------------------------------------------------------------------------
+
+
+def gains(study: dict, rows: Sequence[str], over: str) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """{data set: {row: {labels: its lead in accuracy over the row `over`, seed by seed}}}, for settings such as "digits, 10
+    labels". Raises InputError for a row that the study has not.
+    """
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for setting in study["plan"]:
+        dataset, labels = setting.removesuffix(" labels").split(", ")
+        for row in (over, *rows):
+            check_choice("row", row, study["plan"][setting])
+        for row in rows:
+            at = found.setdefault(dataset, {}).setdefault(NAMES.get(row, row), {})
+            at[labels] = stats.differences(study, setting, row, over)
+    return found
+
+
+def late_by_layer(t: pd.DataFrame, quantities: dict[str, str]) -> dict[str, dict[str, list[float]]]:
+    """{name: {layer: one number per seed, late in training}} of a probe's table; quantities: {name: column}."""
+    layers = list(dict.fromkeys(t["layer"]))
+    return {name: {layer: late(t, layer, column) for layer in layers} for name, column in quantities.items()}
+
+
+def means(found):
+    """The same nesting with a mean in place of every list of numbers; of a list of dictionaries the mean of each key."""
+    if isinstance(found, dict):
+        return {key: means(inner) for key, inner in found.items()}
+    if isinstance(found[0], dict):
+        return {key: statistics.fmean(one[key] for one in found) for key in found[0]}
+    return statistics.fmean(found)
+
+
+def at_end(study: dict, setting: str, rows: Sequence[str], column: str) -> dict[str, list[float]]:
+    """{row: one value per seed, at the last step} of what a study watched during training."""
+    tables = {row: watched(study, setting, row, "training") for row in rows}
+    return {NAMES.get(row, row): list(t[t["step"] == t["step"].max()][column]) for row, t in tables.items()}
 
 
 # --- the demo's report -----------------------------------------------------------------------------------------------

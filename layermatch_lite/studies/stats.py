@@ -226,6 +226,19 @@ def comparison_table(study: dict, question: str, key: str = "accuracy") -> pd.Da
     return pd.DataFrame(rows).set_index("setting")
 
 
+def verdict_table(families: dict[str, Sequence[Comparison]]) -> pd.DataFrame:
+    """One row per claim: the mean lead in points, and in how many settings it is decided for and against it."""
+    rows = {
+        claim: {
+            "mean lead": f"{100 * statistics.fmean(c.mean for c in comparisons):+.1f} points",
+            "decided for": f"{sum(c.sign == 1 for c in comparisons)} of {len(comparisons)}",
+            "against": f"{sum(c.sign == -1 for c in comparisons)} of {len(comparisons)}",
+        }
+        for claim, comparisons in families.items()
+    }
+    return pd.DataFrame(rows).T
+
+
 def panel_table(panels: dict[str, dict[str, list[float]]]) -> pd.DataFrame:
     """The same columns for {panel: {row: differences}}, compared after the fact and corrected together, as in `decide`."""
     every = [(panel, row, d) for panel, rows in panels.items() for row, d in rows.items()]

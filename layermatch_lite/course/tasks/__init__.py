@@ -1,6 +1,6 @@
 """The exercises of notebooks 01 to 08: their random inputs, the library's version, typical mistakes, hints in steps.
 
-The texts and the solutions are in `solutions/`, from which the notebooks' cells are made (`make exercises`).
+The texts and the solutions are in `solutions/`, from which the notebooks' cells are made (`make notebooks`).
 """
 
 from .gradients import GRADIENTS

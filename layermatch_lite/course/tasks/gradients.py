@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...core.probe import cosine
 from ..review import Exercise, as_tensor
 
 
@@ -33,20 +34,11 @@ def centre_noise(z: Tensor, y: Tensor, q: Tensor, C: int) -> Tensor:
 
 def two_gradients(g: torch.Generator, k: int) -> tuple[Tensor, Tensor]:
     a, b = torch.randn(2, 30, generator=g)
-    return a, b * (k != 3)  # once, nothing is over tau: both loss and gradient are 0
+    return a * (k != 3), b  # once, nothing is over tau: the loss is 0, and its gradient, too
 
 
-def benefit(g_pseudo: Tensor, g_true: Tensor) -> Tensor:
-    size = g_true @ g_true
-    return g_pseudo @ g_true / size if size > 0 else size * 0.0
-
-
-def rates(g: torch.Generator, k: int) -> tuple[float, int]:
-    return torch.rand((), generator=g).item(), 3 + k
-
-
-def benefit_when_undecided(rate: float, C: int) -> float:
-    return 1 - rate * C / (C - 1)
+def alignment(g_pseudo: Tensor, g_true: Tensor) -> Tensor:
+    return torch.tensor(cosine(g_pseudo, g_true))
 
 
 def a_confident_network(g: torch.Generator, k: int) -> tuple[Tensor, Tensor, float]:
@@ -92,7 +84,7 @@ GRADIENTS = {
     "feature_pull": Exercise(
         "02_two_layers_two_behaviours", pulls, lambda W, p, q: W[q] - p @ W, ("the pull",),
         hints=(
-            "A descent step goes against the gradient, so its direction is minus the derivative by z: for one sample, towards w_q and away from something.",
+            "A descent step goes against the gradient, so its direction is minus the derivative with respect to z: for one sample, towards w_q and away from something.",
             "That something is the centre the network expects: the mean of all centres, weighted with p.",
             "W[q] picks a row for every sample, and p @ W is the expected centre of every sample.",
         ),
@@ -119,34 +111,19 @@ GRADIENTS = {
             "rows and columns are swapped: one row for each centre, (C, D).": lambda z, y, q, C: centre_noise(z, y, q, C).T,
         },
     ),
-    "benefit": Exercise(
-        "03_gradient_interference", two_gradients, benefit, ("the benefit",),
+    "alignment": Exercise(
+        "03_gradient_interference", two_gradients, alignment, ("the alignment",),
         hints=(
-            "How much does a step along g_pseudo lower the true loss, compared with a step along g_true? To first order, both are inner products with g_true.",
-            "⟨g_pseudo, g_true⟩ over ⟨g_true, g_true⟩. For flat vectors, a @ b is the inner product.",
-            "Where nothing passes τ, both gradients are 0, and 0 / 0 is NaN: return 0.0 there.",
+            "Only the directions count: how long either gradient is must not matter. For flat vectors, a @ b is the inner product.",
+            "⟨g_pseudo, g_true⟩ over the product of both lengths. g.norm() is a length.",
+            "Where nothing passes τ, g_pseudo is 0, and 0 / 0 is NaN: return 0.0 there.",
         ),
         mistakes={
-            "that is the cosine, which ignores the length of the step. Divide by |g_true|² alone.":
-                lambda a, b: F.cosine_similarity(a, b, dim=0),
-            "the yardstick is g_true: divide by its squared length, not by that of g_pseudo.": lambda a, b: a @ b / (a @ a),
-            "divide by the square of |g_true|, not by |g_true|.": lambda a, b: a @ b / b.norm().clamp(min=1e-30),
-            "where g_true is 0 (nothing passes τ), the result is NaN; it should be 0.": lambda a, b: a @ b / (b @ b),
-            "that is the inner product alone: divide by |g_true|², so that 1 means as good as the truth.": lambda a, b: a @ b,
-        },
-    ),
-    "benefit_when_undecided": Exercise(
-        "03_gradient_interference", rates, benefit_when_undecided, ("the benefit",),
-        hints=(
-            "Every layer's gradient is linear in the error p - e_q at the logits. So ask what the noise does to this error on average.",
-            "The mean of e_q over the noise is (1 - r) e_y + r/(C-1) (1 - e_y), with 1 a vector of ones. An undecided network says p = 1/C everywhere.",
-            "Then p - mean of e_q is the same vector as p - e_y, times a factor made of r and C. That factor is the benefit; it is 0 where labels no longer tell anything, at r = (C-1)/C.",
-        ),
-        mistakes={
-            "1 - r would be right if a wrong label did nothing. It also does harm: it pushes a wrong class up.": lambda r, C: 1 - r,
-            "1 - 2r is right for two classes. With more, errors are spread over C - 1 classes and do less harm.": lambda r, C: 1 - 2 * r,
-            "close: an error goes to one of the C - 1 other classes, never to the true one.": lambda r, C: 1 - r * (C - 1) / C,
-            "too steep: at r = 1 it must be -1/(C-1).": lambda r, C: 1 - r * C,
+            "that is the inner product alone: divide by both lengths, so that only the directions count.": lambda a, b: a @ b,
+            "it depends on how long g_pseudo is: divide by both lengths.": lambda a, b: a @ b / (b @ b),
+            "it depends on how long g_true is: divide by both lengths.": lambda a, b: a @ b / (a @ a).clamp(min=1e-30),
+            "where g_pseudo is 0 (nothing passes τ), the result is NaN; it should be 0.": lambda a, b: a @ b / (a.norm() * b.norm()),
+            "that is the angle; the alignment is its cosine.": lambda a, b: torch.tensor(cosine(a, b)).acos(),
         },
     ),
     "fooling_noise": Exercise(

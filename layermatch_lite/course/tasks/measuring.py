@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...runs.run import cosine_schedule
 from ...studies import stats
 from ..review import Exercise
 
@@ -17,15 +16,6 @@ def protocols(g: torch.Generator, k: int) -> tuple[int, int, int]:
 
 def times_seen(steps: int, batch: int, samples: int) -> float:
     return steps * batch / samples
-
-
-def moments(g: torch.Generator, k: int) -> tuple[int, int, float]:
-    K = int(torch.randint(100, 10_000, (), generator=g))
-    return int(torch.randint(1, K, (), generator=g)), K, 0.03
-
-
-def learning_rate(k: int, K: int, lr: float) -> float:
-    return lr * cosine_schedule(k, K)
 
 
 def labelled_cloud(g: torch.Generator, k: int) -> tuple[Tensor, Tensor, int]:
@@ -94,21 +84,6 @@ MEASURING = {
                 lambda steps, batch, samples: steps * batch // samples,
             "the fraction is upside down.": lambda steps, batch, samples: samples / (steps * batch),
             "the batch is missing: `batch` images are drawn in each step.": lambda steps, batch, samples: steps / samples,
-        },
-    ),
-    "learning_rate": Exercise(
-        "06_layermatch_on_cifar10", moments, learning_rate, ("the learning rate",),
-        hints=(
-            "lr · cos(7πk / 16K): the full rate at k = 0, and cos(7π/16) of it at the end, about a fifth.",
-            "math.cos takes radians; 7π/16 is the angle at the end, so it is 7 / 16 * math.pi * k / K.",
-        ),
-        mistakes={
-            "that is half a cosine, down to 0 at the end; FixMatch stops at 7π/16, where a fifth is left.":
-                lambda k, K, lr: lr * (1 + math.cos(math.pi * k / K)) / 2,
-            "at the end the rate would be below 0: the angle goes to 7π/16, not to π.": lambda k, K, lr: lr * math.cos(math.pi * k / K),
-            "math.cos takes radians, not degrees.": lambda k, K, lr: lr * math.cos(7 * 180 * k / (16 * K)),
-            "π is missing: the angle is 7πk / 16K.": lambda k, K, lr: lr * math.cos(7 * k / (16 * K)),
-            "7πk / 16K is a fraction: K belongs in the denominator.": lambda k, K, lr: lr * math.cos(7 * math.pi * k / 16 * K),
         },
     ),
     "neighbours_agree": Exercise(

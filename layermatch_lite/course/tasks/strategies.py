@@ -10,13 +10,8 @@ from ..review import Exercise
 from .pseudo_labels import batch, confident, fixmatch
 
 
-def strong_batch(g: torch.Generator, k: int) -> tuple:
-    z_weak, z, W, b, tau = batch(g, k)
-    return z, W, b, *confident(z_weak, W, b, tau)
-
-
-def blocked(z: Tensor, W: Tensor, b: Tensor, q: Tensor, a: Tensor) -> Tensor:
-    return masked_cross_entropy(linear(z, W.detach(), b.detach()), q, a)
+def grad_relu(z_weak: Tensor, z_strong: Tensor, W: Tensor, b: Tensor, tau: float) -> Tensor:
+    return masked_cross_entropy(linear(z_strong, W.detach(), b.detach()), *confident(z_weak, W, b, tau))
 
 
 def opposed_gradients(g: torch.Generator, k: int) -> tuple[Tensor, Tensor]:
@@ -40,33 +35,32 @@ def batch_with_averages(g: torch.Generator, k: int) -> tuple:
     return z_weak, z_strong, W, b, W + torch.randn(W.shape, generator=g), b + torch.randn(b.shape, generator=g), tau
 
 
-def avg_clustering_loss(
+def layermatch_loss(
     z_weak: Tensor, z_strong: Tensor, W: Tensor, b: Tensor, W_bar: Tensor, b_bar: Tensor, tau: float
 ) -> Tensor:
     return masked_cross_entropy(linear(z_strong, W_bar.detach(), b_bar.detach()), *confident(z_weak, W, b, tau))
 
 
 STRATEGIES = {
-    "blocked": Exercise(
-        "04_grad_relu", strong_batch, blocked, ("the loss",),
+    "grad_relu": Exercise(
+        "04_grad_relu", batch, grad_relu, ("the loss",),
         hints=(
             "The value of the loss stays the same. Only the gradient's way back is cut, and only where it leads into the classifier.",
-            ".detach() gives a tensor of the same values through which no gradient flows. Which of z, W and b need it?",
-            "F.linear(z, W.detach(), b.detach()) gives the logits; the rest is FixMatch's masked mean.",
+            ".detach() gives a tensor of the same values through which no gradient flows. Which of z_strong, W and b need it?",
+            "F.linear(z_strong, W.detach(), b.detach()) gives the logits; the rest is FixMatch.",
         ),
         mistakes={
-            "a gradient still reaches W and b: this is plain FixMatch. Stop it at the weights.":
-                lambda z, W, b, q, a: masked_cross_entropy(linear(z, W, b), q, a),
-            "the features get no gradient, and the classifier still gets one: detach W and b, not z.":
-                lambda z, W, b, q, a: masked_cross_entropy(linear(z.detach(), W, b), q, a),
+            "a gradient still reaches W and b: this is plain FixMatch. Stop it at the weights.": fixmatch,
+            "the features get no gradient, and the classifier still gets one: detach W and b, not z_strong.":
+                lambda z, s, W, b, tau: masked_cross_entropy(linear(s.detach(), W, b), *confident(z, W, b, tau)),
             "b still learns; it is part of the classification layer, too.":
-                lambda z, W, b, q, a: masked_cross_entropy(linear(z, W.detach(), b), q, a),
-            "nothing learns any more: the whole loss is detached. Detach W and b, not the loss or z.":
-                lambda z, W, b, q, a: blocked(z, W, b, q, a).detach(),
+                lambda z, s, W, b, tau: masked_cross_entropy(linear(s, W.detach(), b), *confident(z, W, b, tau)),
+            "nothing learns any more: the whole loss is detached. Detach W and b, not the loss or z_strong.":
+                lambda z, s, W, b, tau: fixmatch(z, s, W, b, tau).detach(),
             "you average over the samples over τ only; average over all N.":
-                lambda z, W, b, q, a: blocked(z, W, b, q, a) / a.float().mean().clamp(min=1e-9),
+                lambda z, s, W, b, tau: grad_relu(z, s, W, b, tau) / confident(z, W, b, tau)[1].float().mean().clamp(min=1e-9),
         },
-        gradients=("z", "W", "b"),
+        gradients=("z_weak", "z_strong", "W", "b"),
     ),
     "gated": Exercise(
         "04_grad_relu", opposed_gradients, gate, ("the gated gradient",),
@@ -104,8 +98,8 @@ STRATEGIES = {
                 lambda A, W, t, m: (w := (1 + t) / (10 + t)) * A + (1 - w) * W,
         },
     ),
-    "avg_clustering_loss": Exercise(
-        "05_avg_clustering", batch_with_averages, avg_clustering_loss, ("L_z",),
+    "layermatch_loss": Exercise(
+        "05_avg_clustering", batch_with_averages, layermatch_loss, ("L_z",),
         hints=(
             "Two classifiers, two jobs: the current one (W, b) labels the weak view; the strong view is compared with the averaged one (W_bar, b_bar).",
             "Only the features learn: neither W nor W_bar may get a gradient.",
@@ -120,7 +114,7 @@ STRATEGIES = {
             "W_bar and b_bar get a gradient; averages are not trained. Detach them.":
                 lambda z, s, W, b, A, c, tau: masked_cross_entropy(linear(s, A, c), *confident(z, W, b, tau)),
             "you average over the samples over τ only; average over all N.":
-                lambda z, s, W, b, A, c, tau: avg_clustering_loss(z, s, W, b, A, c, tau)
+                lambda z, s, W, b, A, c, tau: layermatch_loss(z, s, W, b, A, c, tau)
                 / confident(z, W, b, tau)[1].float().mean().clamp(min=1e-9),
         },
         gradients=("z_weak", "z_strong", "W", "b", "W_bar", "b_bar"),
