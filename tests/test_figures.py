@@ -275,6 +275,15 @@ def test_files_hold_the_figure(tmp_path, drawn):
     assert image.size == tuple((100 * figure.get_size_inches()).astype(int)) and len(image.convert("RGB").getcolors()) > 10
 
 
+def test_each_network_is_drawn_on_its_own_points():
+    model, data = points()
+    other = load_data("blobs", 4, seed=1)
+    parts = [figures.decision_figure({k: model}, d, 0.5)[1].split("labels. ")[1].rstrip(".") for k, d in (("a", data), ("b", other))]
+    assert parts[0][1:] != parts[1][1:]
+    both = figures.decision_figure({"a": model, "b": model}, {"a": data, "b": other}, 0.5)[1]
+    assert both.endswith(f"{parts[0]}; {parts[1]}.")
+
+
 def test_what_cannot_be_drawn():
     r = load_recorded("digits_fixmatch")
     for named, draw in {
