@@ -277,11 +277,11 @@ def test_files_hold_the_figure(tmp_path, drawn):
 
 def test_each_network_is_drawn_on_its_own_points():
     model, data = points()
-    other = load_data("blobs", 4, seed=1)
-    parts = [figures.decision_figure({k: model}, d, 0.5)[1].split("labels. ")[1].rstrip(".") for k, d in (("a", data), ("b", other))]
-    assert parts[0][1:] != parts[1][1:]
+    other = dataclasses.replace(data, y_unlabelled=(data.y_unlabelled + 1) % 4)
+    said = [figures.decision_figure({"net": model}, d, 0.5)[1].split("net: ")[1] for d in (data, other)]
+    assert said[0] != said[1]
     both = figures.decision_figure({"a": model, "b": model}, {"a": data, "b": other}, 0.5)[1]
-    assert both.endswith(f"{parts[0]}; {parts[1]}.")
+    assert both.endswith(f"a: {said[0].rstrip('.')}; b: {said[1]}")
 
 
 def test_what_cannot_be_drawn():

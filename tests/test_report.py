@@ -65,7 +65,8 @@ def test_a_readout_is_that_of_its_networks():
 
 
 def test_a_verdict_counts_what_is_decided():
-    compared = [stats.Comparison("s", "a", "b", [mean] * 3, p, p) for mean, p in ((0.3, 0.01), (-0.1, 0.01), (-0.2, 0.01), (0.4, 0.9))]
+    found = ((0.3, 0.01), (-0.1, 0.01), (-0.2, 0.01), (0.4, 0.9))
+    compared = [stats.Comparison("s", "a", "b", [mean] * 3, p, p) for mean, p in found]
     (row,) = stats.verdict_table({"It helps": compared}).to_dict("records")
     assert row == {"mean lead": "+10.0 points", "decided for": "1 of 4", "against": "2 of 4"}
 
