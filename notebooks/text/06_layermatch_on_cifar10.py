@@ -19,7 +19,8 @@ from layermatch_lite.labs import LiveRun, ThresholdLab, TimeMachine
 from layermatch_lite.runs.device import pick_device
 from layermatch_lite.runs.recording import list_recorded
 from layermatch_lite.studies.files import RECORDED, load
-from layermatch_lite.studies.report import NAMES, READOUTS, seed_table, watched
+from layermatch_lite.studies.report import NAMES, READOUTS, means, seed_table, watched
+from layermatch_lite.studies.stats import values
 
 DOWNLOAD = False  # True fetches CIFAR-10 once (170 MB)
 
@@ -120,7 +121,7 @@ LiveRun(config, f"runs/{name}", data)
 # %% [markdown]
 # ## What two cores reach (8 minutes)
 #
-# Recorded runs, one seed each. A small network and short runs: compare the lines with each other, not with papers.
+# Recorded runs; every line is a seed. A small network and short runs: compare the lines with each other, not with papers.
 
 # %%
 study = load(RECORDED / "cifar10.json")
@@ -166,16 +167,16 @@ ThresholdLab(run="cifar10_250_fixmatch", snapshot=20, tau=0.65)
 
 # %% tags=["hide-input"]
 compared = ("supervised", "fixmatch", "layermatch")
-few = {m: runs[f"cifar10_250_{m}"].accuracy for m in compared}
-many = {m: runs[f"cifar10_4000_{m}"].accuracy for m in compared}
+few, many = ({m: list(values(study, f"cifar10, {n} labels", m).values()) for m in compared}
+             for n in (250, 4000))
+seeds, few, many = len(few["fixmatch"]), means(few), means(many)
 read = runs["cifar10_250_fixmatch"].history[-1]["readout"]
 takeaways(
     (f"Pseudo-labels pay on photographs, too: with 250 labels **{few['fixmatch']:.2f}** against "
-     f"{few['supervised']:.2f} (one seed).", few["fixmatch"] > few["supervised"]),
-    (f"In these short runs, one seed each, LayerMatch and FixMatch are level: "
-     f"**{few['layermatch']:.2f}** and **{few['fixmatch']:.2f}** with 250 labels, "
-     f"{many['layermatch']:.2f} and {many['fixmatch']:.2f} with 4,000.",
-     max(abs(r["layermatch"] - r["fixmatch"]) for r in (few, many)) < 0.02),
+     f"{few['supervised']:.2f} ({seeds} seeds).", few["fixmatch"] > few["supervised"]),
+    (f"In these short runs LayerMatch and FixMatch are level: **{few['layermatch']:.2f}** and "
+     f"**{few['fixmatch']:.2f}** with 250 labels, {many['layermatch']:.2f} and "
+     f"{many['fixmatch']:.2f} with 4,000.", abs(few["layermatch"] - few["fixmatch"]) < 0.02),
     (f"Here k-means finds less (**{read['kmeans']:.2f}**) than the classifier says "
      f"({read['own']:.2f}); on digits it found more.", read["kmeans"] < read["own"]),
     table=seed_table(study, "cifar10, 250 labels"), about="Seed by seed, 250 labels",
