@@ -62,7 +62,7 @@ labels_and_mask = check("labels_and_mask")
 #
 # $$L_u = \frac1N \sum_i a_i\, \mathrm{CE}\big(W z(\Omega(u_i)) + b,\ \hat q_i\big).$$
 #
-# In the first steps few samples are confident, and $L_u$ is small. That is why the mean is over all N.
+# The mean is over all N samples: in the first steps few of them count, and $L_u$ is small.
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise: FixMatch (medium, 10 minutes)

@@ -137,8 +137,8 @@ clusters = {"scatter (small: tight)": {"": at_end(study, setting, rows, "scatter
 figures.show(figures.dots_figure(clusters, "features at the end of training", pairs=True))
 
 # %% [markdown]
-# Tighter clusters are not purer ones, and averaging alone does not tighten them. And the accuracy? Twenty seeds, averaging alone
-# and on top of Grad-ReLU:
+# Tighter clusters are not purer ones, and averaging alone does not tighten them. And the accuracy? Twenty seeds, averaging
+# alone and on top of Grad-ReLU:
 
 # %%
 main = load_study("main")

@@ -30,7 +30,8 @@ main = load_study("main")
 #
 # Eight settings, twenty seeds, written down before the first run. Beside baseline and method stand rows that could spoil
 # the story: *supervised* (the labels alone, as many steps), *every label* (what could be reached), *FixMatch at
-# LayerMatch's mask rate* (does LayerMatch win only because it lets more labels through?), and *FreeMatch* (which chooses samples instead of layers).
+# LayerMatch's mask rate* (does LayerMatch win only because it lets more labels through?), and *FreeMatch* (which chooses
+# samples instead of layers).
 #
 # **Which threshold did each method get?** Its own, chosen on validation data with equal effort. LayerMatch's is mostly the
 # lowest.
