@@ -134,9 +134,9 @@ guess.reveal([mean_readout(known, "pair", rate) for rate in RATES], on=on, panel
 # that saw the ten labels alone.
 #
 # **Left:** at 60 % one way, the wrong name outvotes the true one, 60 to 40. The classifier says what it was taught, and
-# the features know more. **Right:** scattered over nine classes, each wrong name gets 7 %, and the truth wins with 40 %.
-# There k-means falls below the classifier: scattered errors blur the clusters. Here is one of the ten networks (UMAP of its features; a dark rim
-# marks a wrong answer):
+# the features know more. **Right:** scattered over nine classes, each wrong name gets 7 %, and with 40 % the truth
+# wins. There k-means falls below the classifier: scattered errors blur the clusters. Here is one of the ten networks
+# (UMAP of its features; a dark rim marks a wrong answer):
 
 # %%
 figures.show(figures.noise_maps_figure(load_maps(), known, [("pair", 0.0), ("pair", 0.6)]))

@@ -174,8 +174,9 @@ takeaways(
 
 # %% [markdown]
 # The two studies agree in direction. With twenty seeds and each method's own τ the gain with ten labels is decided on
-# both data sets (notebook 08), with ten seeds and one τ on neither. And Grad-ReLU is no cure for errors that agree: with 60 % of the
-# labels naming the next class (notebook 02) it hardly helps. Next, [05](05_avg_clustering.ipynb): steadier centres.
+# both data sets (notebook 08), with ten seeds and one τ on neither. And Grad-ReLU is no cure for errors that agree:
+# with 60 % of the labels naming the next class (notebook 02) it hardly helps. Next, [05](05_avg_clustering.ipynb):
+# steadier centres.
 #
 # ## Appendix: the gate (optional, 10 minutes)
 #
@@ -205,8 +206,8 @@ arrows = torch.stack([angles.cos(), angles.sin()], dim=1)
 figures.show(figures.gate_arrows(arrows, torch.stack([gated(g_u, g_s) for g_u in arrows]), g_s))
 
 # %% [markdown]
-# Orange: those that opposed $g_s$ (black); after the gate they are at a right angle to it. In training, over ten seeds, the gate's effect is undecided in both settings (see the
-# table above).
+# Orange: those that opposed $g_s$ (black); after the gate they are at a right angle to it. In training, over ten seeds,
+# the gate's effect is undecided in both settings (see the table above).
 #
 # **References.** Liang et al. 2024, arXiv 2406.14207 (modes and formulas are our formulation). Yu et al. 2020, NeurIPS
 # (PCGrad: projecting a gradient that opposes another).

@@ -231,8 +231,8 @@ takeaways(
 # **What nobody can conclude from here:** that the paper's figures are right or wrong. They come from other data, larger
 # networks and far longer runs. "Undecided" does not mean "equal": every value in the interval remains plausible.
 #
-# **Try it yourself.** Which row would spoil the story? Write a `Study` for it with the seeds 5000 to 5009, which no study has
-# used, and write down what you will conclude *before* you call `carry_out`.
+# **Try it yourself.** Which row would spoil the story? Write a `Study` for it with the seeds 5000 to 5009, which no
+# study has used, and write down what you will conclude *before* you call `carry_out`.
 #
 # **References.** Liang et al. 2024, arXiv 2406.14207. Wang et al. 2023, ICLR (FreeMatch). Hesterberg 2015, *The American
 # Statistician* (bootstrap). Holm 1979, *Scand. J. Statistics*. Oliver et al. 2018, NeurIPS (realistic evaluation).
