@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Sequence
 from textwrap import fill
@@ -35,16 +34,16 @@ def draw(question: Question, said: Sequence, result=None) -> tuple[Figure, str]:
 
 
 def draw_into(figure_and_alt: tuple[Figure, str], panel: int, question: Question, said) -> tuple[Figure, str]:
-    """A figure that shows the result, with the prediction in one of its panels: a curve at its places, a value as a line.
+    """A figure that shows the result, with the prediction in one of its panels; an order has no place on an axis.
 
-    An order has no place on an axis."""
+    A curve goes where the panel's ticks bear the names of its places, or else to the numbers that they are; a value is a line.
+    """
     figure, alt = figure_and_alt
     ax = figure.axes[panel]
     look = dict(color=SAID, linestyle="--", linewidth=2.5, zorder=5)
     if question.kind == "curve":
-        numbers = all(re.fullmatch(r"[\d.]+", x) for x in question.x)
-        ticks = [tick.get_text() for tick in ax.get_xticklabels()]
-        places = [ax.get_xticks()[ticks.index(x)] if x in ticks else float(x) if numbers else k for k, x in enumerate(question.x)]
+        named = {tick.get_text(): at for tick, at in zip(ax.get_xticklabels(), ax.get_xticks())}
+        places = [named[x] if x in named else float(x) for x in question.x]
         (line,) = ax.plot(places, said, marker="D", markerfacecolor="none", markersize=11, **look)
     else:
         line = ax.axhline(said, **look)

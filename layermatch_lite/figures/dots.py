@@ -47,8 +47,8 @@ def dots_figure(dots: Dots, label: str, xlabel: str = "", zero: bool = False, pa
                 ax.scatter([place] * len(values), values, s=22, alpha=0.5, zorder=2, **look)
                 named = {"label": name} if pairs and several and place == x[0] else {}  # elsewhere the line has it
                 ax.scatter(place, mean, s=130, zorder=3, edgecolor="white", **look | named | {"linewidths": 1})
-            told = ", ".join(f"{place} {mean:{'+' if zero else ''}.2f}" for place, mean in zip(at, means))
-            text.append(f"{name}: {told}" if several else told)
+            values_text = ", ".join(f"{place} {mean:{'+' if zero else ''}.2f}" for place, mean in zip(at, means))
+            text.append(f"{name}: {values_text}" if several else values_text)
         if zero:
             ax.axhline(0, color="black", linewidth=1.4)
         dress(ax, panel, xlabel, grid="y")

@@ -29,13 +29,14 @@ def embed(
 ) -> list[np.ndarray]:
     """Map the features of one or more snapshots to the plane, all in one space.
 
+    The first UMAP map in a process takes ten seconds and more, most of it for compiling.
+
     Args:
         snapshots: S tensors or arrays of (N, D) features; N may differ, D not. Row i of each is the same sample, usually.
         method: "umap", or "pca": the first two principal components, at once.
         n_neighbors: of UMAP; small looks at detail, large at the whole. min_dist: how tightly it packs, 0 to 1.
         seed: of UMAP's sampling, and of its start if that is random.
         init: where UMAP starts: "pca", the same for the same data, or "random".
-        The first map in a process takes ten seconds and more, most of it for compiling.
 
     Returns:
         S arrays (N, 2) float32. UMAP's axes have no unit; those of PCA have that of the features.

@@ -133,15 +133,18 @@ def resampling_figure(
 
 
 def flips_figure(differences: Sequence[float]) -> tuple[Figure, str]:
-    """What a sign-flip p-value is: the means for every choice of signs, and those at least as far from 0 as the one seen."""
-    d, n = np.asarray(differences, float), len(differences)
-    means = (1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)) @ d / n
-    seen = abs(d.mean())
+    """What a sign-flip p-value is: the means for every choice of signs, and those at least as far from 0 as the one seen.
+
+    Raises InputError for fewer than 2 or more than 16 differences.
+    """
+    n, p = len(differences), stats.p_value(differences)
+    means = stats.all_signs(n) @ np.asarray(differences, float) / n
+    seen = abs(statistics.fmean(differences))
     figure, (ax,) = panels(1, 9.5, 3.6)
     ax.hist(means, bins=61, color="0.7", label="mean, signs flipped")
     for k, at in enumerate((-seen, seen)):
         ax.axvline(at, color="#882255", linewidth=3, label=None if k else "as far from 0 as the mean seen")
     dress(ax, x="mean of the paired differences in test accuracy", y="ways to choose signs", grid=None)
     legend_beside(figure, [ax])
-    far = int((np.abs(means) >= seen - 1e-12).sum())
-    return figure, f"Of {len(means)} ways to choose the signs of {n} differences, {far} give a mean at least {seen:.3f} from 0."
+    far = f"{p * 2**n:.0f} give a mean at least {seen:.3f} from 0"
+    return figure, f"Of {2**n} ways to choose the signs of {n} differences, {far}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import fields
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -75,7 +76,7 @@ def _noise(figure, state: NoiseState, block) -> str:
     right.axvline(state.rate, color="#00558c")
     right.set(ylim=(0, 1.02), xlabel="share of wrong labels", ylabel="right on test samples")
     right.legend()
-    learns = {"all": "every layer", "features": "the features", "classifier": "the classifier"}[state.taught]
+    learns = next(f for f in fields(state) if f.name == "taught").metadata["control"].options[state.taught]
     how = f"{state.rate:.0%} wrong labels ({ERRORS[state.kind]}) train {learns}"
     return f"{how}: {', '.join(found)}; means of {len(about['seeds'])} networks."
 

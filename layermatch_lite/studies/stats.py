@@ -66,6 +66,12 @@ def effect_size(differences: Sequence[float]) -> float:
     return mean / spread(differences) * (1 - 3 / (4 * n - 5))
 
 
+def all_signs(n: int) -> np.ndarray:
+    """(2^n, n): every way to give n differences the sign +1 or -1. Raises InputError above 16: no memory holds them all."""
+    check_range("n", n, 1, 16, whole=True)
+    return 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+
+
 def p_value(differences: Sequence[float]) -> float:
     """How often luck alone would make a mean at least as large, up or down: if each seed's difference had its sign by chance.
 
@@ -75,7 +81,7 @@ def p_value(differences: Sequence[float]) -> float:
     if n < 2:
         raise InputError(f"{n} difference{'s' * (n != 1)} can have no p-value; give the results of at least two seeds.")
     if n <= 16:
-        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+        signs = all_signs(n)
     else:
         signs = np.random.default_rng(0).choice([-1, 1], (2**16, n))
         signs[0] = 1  # what was seen is one of the possibilities

@@ -52,7 +52,7 @@ def some_differences(g: torch.Generator, k: int) -> tuple[np.ndarray]:
 
 
 def flips(d: np.ndarray) -> np.ndarray:
-    return (1 - 2 * (np.arange(2 ** len(d))[:, None] >> np.arange(len(d)) & 1)) @ np.asarray(d, float)
+    return stats.all_signs(len(d)) @ np.asarray(d, float)
 
 
 def several_p(g: torch.Generator, k: int) -> tuple[list[float]]:
