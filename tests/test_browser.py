@@ -453,6 +453,7 @@ def test_the_classroom_trains_and_a_closed_page_leaves_no_kernel(page, browser, 
     page.locator(SAYS).wait_for()
     settled(page, LESSON)
     assert page.evaluate("window.attacked") is None and "window.attacked" not in page.content()
+    assert page.locator("mjx-container").count() >= 1 and "$" not in page.locator("#rendered_cells").inner_text(), "formulas"
     (kernel,) = kernels(server) - before
     assert psutil.Process(kernel).memory_full_info().uss < 120e6, "looking up needs no torch"
 

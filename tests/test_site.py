@@ -125,7 +125,7 @@ def test_every_formula_is_mathml(pages):
     for path, page in pages.items():
         assert not re.search(r"[\\&]|merror", "".join(page.formula_text)), path.name
         assert not re.search(r"\$[^$]*\\\w+[^$]*\$", "".join(page.prose)), f"{path.name}: LaTeX left over"
-    assert sum(page.formulas for page in pages.values()) > 20
+    assert sum(page.formulas for page in pages.values()) > 50
 
 
 def test_every_notebook_has_its_page(site, site_pages):

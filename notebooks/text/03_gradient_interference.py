@@ -24,10 +24,10 @@ from layermatch_lite.studies.report import late_by_layer, means, watched
 # %% [markdown]
 # ## Two gradients, one angle (8 minutes)
 #
-# Take one batch of strong views and compute the gradient of the loss for two sets of labels. First the pseudo-labels over
-# τ: what FixMatch does. Then the *true* labels of all samples: what one would like to do. Their cosine in one layer is
-# the **alignment**. 1: same direction. 0: no help. Negative: it makes things worse. (Our formulation. True labels serve to
-# measure here, never to train.)
+# Take one batch of strong views and compute two gradients of the loss. The pseudo-labels over τ give $g_\text{pseudo}$:
+# what FixMatch does. The *true* labels of all samples give $g_\text{true}$: what one would like to do. Their cosine in one
+# layer is the **alignment**. 1: same direction. 0: no help. Negative: it makes things worse. (Our formulation. True labels
+# serve to measure here, never to train.)
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise: the number itself (easy, 3 minutes)

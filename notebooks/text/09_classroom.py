@@ -9,9 +9,9 @@ from layermatch_lite.labs import classroom
 classroom(os.environ.get("QUERY_STRING", ""))  # set by Voilà: the address after "?"
 
 # %% [markdown]
-# **What is what.** A network labels an unlabelled sample with its own most likely class, where it is sure enough (τ): the
-# *pseudo-label*. *Alignment* is the cosine between the gradient of these labels and that of the true labels, layer by
-# layer. *Grad-ReLU* keeps pseudo-labels out of the last layer; *Avg-Clustering* pulls features towards averaged centres.
+# **What is what.** A network labels an unlabelled sample with its own most likely class, where its confidence reaches $\tau$:
+# the *pseudo-label*. *Alignment* is the cosine between the gradient of these labels and that of the true labels, layer by
+# layer. *Grad-ReLU* keeps pseudo-labels out of the last layer; *Avg-Clustering* pulls features towards averaged centres $\bar W$.
 # The formulas of both are our formulation of the paper's idea (arXiv 2406.14207).
 #
 # **Lesson links.** Each lab shows its state as a short text, under *More*. Paste such a text into the box at the top to
