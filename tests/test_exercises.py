@@ -164,9 +164,10 @@ def ways(d):
     return np.array([np.dot(s, d) for s in itertools.product((-1, 1), repeat=len(d))])
 
 
-def test_every_notebook_has_an_exercise():
+def test_every_notebook_has_two_exercises_and_the_long_runs_one():
     assert SOLUTIONS == sorted(p.stem for p in (ROOT / "notebooks").glob("0[1-8]*.ipynb"))
-    assert all(editions.exercises(notebook) for notebook in SOLUTIONS)
+    counts = {notebook: len(editions.exercises(notebook)) for notebook in SOLUTIONS}
+    assert counts.pop("06_layermatch_on_cifar10") >= 1 and min(counts.values()) >= 2
     assert {TASKS[name].notebook for name in TASKS} == set(SOLUTIONS) and set(TASKS) == set(SOURCES) == set(WRONG)
     assert all(TASKS[name].notebook == nb for nb in SOLUTIONS for name in editions.exercises(nb))
 
