@@ -13,13 +13,16 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from studies import STUDIES
 
 from layermatch_lite import TrainConfig, train_steps
+from layermatch_lite.runs import train as training
 from layermatch_lite.runs.train import data_of
 from layermatch_lite.system import write_atomically
 
@@ -52,7 +55,8 @@ def first_steps(config: TrainConfig) -> list[float]:
     try:
         data = data_of(config)
         exact = {k: v.double() for k, v in vars(data).items() if isinstance(v, torch.Tensor) and v.dtype == torch.float32}
-        run = next(run for run in train_steps(config, replace(data, **exact)) if run.step == STEPS)
+        with mock.patch.object(training, "torch_settings", lambda *_: nullcontext()):  # which would set float32
+            run = next(run for run in train_steps(config, replace(data, **exact)) if run.step == STEPS)
     finally:
         torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)

@@ -26,7 +26,7 @@ from layermatch_lite.labs.lessons import DecisionState, TrainingState
 from layermatch_lite.runs.config import RECIPES
 from layermatch_lite.runs.recording import SHIPPED, list_recorded, record
 from layermatch_lite.studies import known_noise as known
-from layermatch_lite.system import read_npz, threads, write_atomically
+from layermatch_lite.system import read_npz, torch_settings, write_atomically
 
 READOUTS = ("own", "probe", "kmeans")  # what the lab draws
 
@@ -35,7 +35,7 @@ def record_runs() -> None:
     for dataset in ("mnist1d", "digits"):
         for method in ("supervised", "fixmatch", "layermatch"):
             one = {k: RECIPES[dataset][k] for k in ("threshold", "strong_labelled")}
-            config = TrainConfig.preset("demo_cpu", dataset=dataset, num_labels=10, method=method, seed=0, **one)
+            config = TrainConfig.preset("demo_cpu", dataset=dataset, num_labels=10, method=method, seed=0).changed(**one)
             recording = record(config, progress=True)
             recording.save(SHIPPED / f"{dataset}_{method}.npz")
             print(f"{dataset}_{method}: test accuracy {recording.accuracy:.3f}")
@@ -52,7 +52,7 @@ def record_noise_maps(dataset: str) -> None:
         z = network.features[: known.MAPPED].astype(np.float32)
         lower = known.RATES[known.RATES.index(rate) - 1] if rate else 0.0
         before = points.get((kind if lower else known.KINDS[0], lower, taught if rate else "all"))
-        with threads():  # numba sets OpenMP's thread count for the whole process
+        with torch_settings():  # numba sets OpenMP's thread count for the whole process
             from umap import UMAP
 
             start = "pca" if before is None else before

@@ -124,7 +124,8 @@ def under_known_noise(dataset: str) -> Study:
 def preset(setting: str, **changes) -> TrainConfig:
     probe_every = 120 if changes["method"] in ("fixmatch", "layermatch") else None
     one = ONE_RECIPE[EMBEDDED[setting]["dataset"]]
-    return TrainConfig.preset("demo_cpu", **EMBEDDED[setting], **one | dict(log_every=20, probe_every=probe_every) | changes)
+    config = TrainConfig.preset("demo_cpu", **EMBEDDED[setting], method=changes["method"])
+    return config.changed(**one | dict(log_every=20, probe_every=probe_every) | changes)
 
 
 def references(setting: str) -> dict[str, TrainConfig]:
@@ -217,7 +218,7 @@ def centers() -> Study:
 
 def inside(setting: str, **changes) -> TrainConfig:
     one = ONE_RECIPE[EMBEDDED[setting]["dataset"]]
-    return TrainConfig.preset("demo_cpu", **EMBEDDED[setting], **one, log_every=60, **changes)
+    return TrainConfig.preset("demo_cpu", **EMBEDDED[setting], method=changes["method"]).changed(**one, log_every=60, **changes)
 
 
 def watch_layers(run, data, memory) -> dict | None:

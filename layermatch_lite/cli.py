@@ -1,17 +1,24 @@
-"""The command line: `python -m layermatch_lite demo | train | course | predictions | doctor`."""
+"""The command line: `python -m layermatch_lite demo | train | predict | course | predictions | doctor`."""
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
+import re
+import shlex
 import sys
+import warnings
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
+from .data.folders import UNLABELLED
 from .errors import InputError
 from .runs.config import PRESETS, TrainConfig
 from .runs.device import pick_device
+from .system import check_writable, printable, reserved
 from .variants.settings import Variant
 
 STORY = """\
@@ -41,7 +48,7 @@ Train one model and save the run: settings, history and weights, in one file. Ct
 
   layermatch-lite train --method fixmatch --num-labels 40
   layermatch-lite train --preset paper --seed 1
-  layermatch-lite train --dataset path/to/images --num-labels 100 --steps 3000
+  layermatch-lite train --dataset path/to/images --image-size 32 --test-share 0.2
   layermatch-lite train --resume runs/mnist1d-fixmatch-40-labels-seed-0.pt
   torchrun --standalone --nproc_per_node=2 -m layermatch_lite train --preset paper
 
@@ -51,6 +58,14 @@ Settings you leave out come from the recipe of the data set and, but for image f
 validation samples; the first line of the output says which one it is. On a GPU, CIFAR-10 and folders start from the preset
 classroom_gpu_short.
 Losses: L_s is the cross-entropy on labelled samples, L_u that on pseudo-labels over tau; L = L_s + lambda_u L_u.
+"""
+
+PREDICT = """\
+Write a CSV file with the class and the confidence of every image in a folder, by a run of `train`.
+
+  layermatch-lite predict runs/images-layermatch-all-labels-seed-0.pt path/to/images/unlabelled
+
+Images are read as in training: of the same size, or scaled and cropped where the run was trained with --image-size.
 """
 
 COURSE = """\
@@ -73,18 +88,30 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a τ on a console that has none becomes "?", and ends nothing
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this; what is written goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):  # a τ on a console that has none becomes "?"
             stream.reconfigure(errors="replace")
     args = parser().parse_args(arguments)
-    try:
-        return args.run(args)
-    except (InputError, FloatingPointError, OSError) as error:
-        print(f"layermatch-lite: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nlayermatch-lite: stopped.", file=sys.stderr)
-        return 130
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: say(f"note: {message}", sys.stderr)
+        try:
+            return args.run(args)
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except (InputError, FloatingPointError, OSError) as error:
+            say(f"layermatch-lite: {error}", sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            say("\nlayermatch-lite: stopped.", sys.stderr)
+            return 130
+
+
+def say(text: str, file=None) -> None:
+    """Print a text that may hold names and words from other people's files: nothing in it moves a terminal's cursor."""
+    print(printable(text), file=file, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,7 +126,8 @@ def parser() -> argparse.ArgumentParser:
         return p
 
     demo = command("demo", run_demo, "three methods compared in a minute: tables and a figure", DEMO)
-    add_settings(demo, ("dataset", "num_labels", "steps", "batch_size", "threshold", "lr", "seed"))
+    of_data = ("dataset", "num_labels", "image_size", "test_share", "skip_broken")
+    add_settings(demo, (*of_data, "steps", "batch_size", "threshold", "lr", "seed"))
     demo.add_argument("--seeds", type=int, default=3, help="number of paired seeds, from --seed upwards (default: 3)")
     demo.add_argument("--workers", type=int, help="processes (default: one per core)")
     demo.add_argument("--out", type=Path, default=Path("out"), help="folder for demo.png and demo.json (default: out)")
@@ -110,6 +138,13 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", type=Path, metavar="PATH", help="continue a saved run")
     add_settings(train.add_argument_group("settings"), [f.name for f in fields(TrainConfig)])
     add_settings(train.add_argument_group("settings for study"), [f.name for f in fields(Variant)], Variant)
+
+    predict = command("predict", run_predict, "what a trained run says of the images in a folder, as a CSV file", PREDICT)
+    predict.add_argument("saved", type=Path, metavar="RUN", help="a file that `train` wrote")
+    predict.add_argument("folder", type=Path, metavar="FOLDER", help="with images, as deep as you like")
+    out = Path("predictions.csv")
+    predict.add_argument("--out", type=Path, default=out, help=f"new file for the predictions (default: {out})")
+    predict.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded, and say how many")
 
     course = command("course", run_course, "the notebooks, copied into a folder of your own", COURSE)
     course.add_argument("folder", type=Path, metavar="DIR", help="for the notebooks; made if it is not there")
@@ -170,6 +205,11 @@ def given_settings(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
+def few_labels(dataset: str) -> dict:
+    """Settings for a folder with images of unknown class: whoever has such has few labels, and uses them all."""
+    return {"num_labels": None} if any(os.path.isdir(os.path.join(dataset, name)) for name in UNLABELLED) else {}
+
+
 def preset_for(dataset: str, device: str) -> str:
     """The preset to start from where none is named."""
     if TrainConfig(dataset=dataset).recipe == "photographs" and pick_device(device).type == "cuda":
@@ -190,23 +230,26 @@ def run_demo(args: argparse.Namespace) -> int:
     from .studies import demo
 
     settings = given_settings(args)
+    settings = few_labels(settings.get("dataset", "")) | settings
     configs = {method: demo.demo_config(method, **settings) for method in demo.METHODS}
     own = {m: {k: v for k, v in config.own_recipe.items() if k not in settings} for m, config in configs.items()}
-    print(started_from(configs["fixmatch"], "demo_cpu", settings | own["fixmatch"]))
+    say(started_from(configs["fixmatch"], "demo_cpu", settings | own["fixmatch"]))
     if any(own.values()):
         words = [f"{method} {k} {v:g}" for method, chosen in own.items() for k, v in chosen.items()]
         print("every method's own:", ", ".join(words), flush=True)
-    demo.check_writable(args.out)
-    outcomes = demo.run_demo(args.seeds, workers=args.workers, **settings)
-    from . import figures  # pandas and matplotlib are not needed while training
+    from . import figures  # loaded before training: what cannot draw is known before it has cost a minute
     from .studies import report
 
+    check_writable(args.out, "--out")
     picture, numbers = args.out / "demo.png", args.out / "demo.json"
-    figure, alt = figures.comparison_figure(outcomes)
-    figures.save(figure, picture)
-    report.write(outcomes, alt, numbers)
-    print(report.as_text(outcomes))
-    print(f"Figure: {picture}   Numbers: {numbers}")
+    with reserved(numbers):
+        outcomes = demo.run_demo(args.seeds, workers=args.workers, **settings)
+        say(report.as_text(outcomes))
+        report.write(outcomes, numbers)
+        figure, alt = figures.comparison_figure(outcomes)
+        report.write(outcomes, numbers, alt)
+        figures.save(figure, picture)
+    say(f"Figure: {picture}   Numbers: {numbers}")
     if not settings.keys() & {"dataset", "num_labels"}:
         print("One label per class: where pseudo-labels are worst. On digits with 40 labels and more, FixMatch and LayerMatch")
         print("can hardly be told apart (docs/results.md).")
@@ -226,7 +269,9 @@ def device_of(args: argparse.Namespace) -> str:
 
     if args.resume:
         return Run.load(args.resume).environment["device"]
-    return TrainConfig.preset(args.preset, **given_settings(args)).device if args.preset else getattr(args, "device", "auto")
+    if args.preset is None:
+        return getattr(args, "device", "auto")
+    return TrainConfig.preset(args.preset, **given_settings(args)).device
 
 
 def train_here(args: argparse.Namespace) -> int:
@@ -237,46 +282,70 @@ def train_here(args: argparse.Namespace) -> int:
 
     settings = given_settings(args)
     if args.resume:
-        if args.out or args.preset:
+        if args.out is not None or args.preset is not None:
             raise InputError("--resume continues in the same file with its own settings; leave out --out and --preset.")
         config = Run.load(args.resume).config.changed(**settings)
         path = args.resume
         run = train(config, resume=path, progress=True)
     else:
-        preset = args.preset
-        if not preset:
+        preset, given = args.preset, tuple(settings)
+        if preset is None:
             settings = {"dataset": "mnist1d", "device": "auto"} | settings
             preset = preset_for(settings["dataset"], settings["device"])
+            settings = few_labels(settings["dataset"]) | settings
             if preset == "classroom_gpu_short" and settings["dataset"] != "cifar10":
                 settings = {"num_labels": 20} | settings  # a folder has its own number of classes
         config = TrainConfig.preset(preset, **settings)
         if rank() == 0:
-            print(started_from(config, preset, settings), flush=True)
-        path = (
-            args.out
-            or Path("runs")
-            / f"{Path(config.dataset).name}-{config.method}-{config.labels}-labels-seed-{config.seed}.pt"
-        )
+            say(started_from(config, preset, settings))
+        path = args.out or default_file(config, [args.preset or "", *given])
         run = train(config, save=path, progress=True)
     if rank() > 0:
         return 0 if run.finished else 130
     if not run.finished:
         command = "layermatch-lite" if world_size() == 1 else f"torchrun --nproc_per_node={world_size()} -m layermatch_lite"
-        print(f"stopped at step {run.step} of {config.steps}; continue with: {command} train --resume {path}")
+        say(f"stopped at step {run.step} of {config.steps}; continue with: {command} train --resume {shlex.quote(str(path))}")
         return 130
     last = run.history[-1]
-    print(
+    say(
         f"{config.method} on {config.dataset}, {config.labels} labels, seed {config.seed}: "
         f"test accuracy {run.accuracy:.4f} (EMA model), median of the last 20 evaluations {run.median_accuracy:.4f}"
     )
     if last.get("pseudo_label_accuracy") is not None:
         rate, right = last["mask_rate"], last["pseudo_label_accuracy"]
-        print(f"pseudo-labels over the threshold: {rate:.1%} of samples, {right:.1%} of them right")
-    print(f"{run.seconds:.0f} s on {run.environment['device']}; ", end="")
+        say(f"pseudo-labels over the threshold: {rate:.1%} of samples, {right:.1%} of them right")
+    elif last.get("mask_rate"):
+        say(f"pseudo-labels over the threshold: {last['mask_rate']:.1%} of samples; how many are right is unknown")
+    took = f"{run.seconds:.0f} s on {run.environment['device']}"
     if run.saved != run.step:
-        print(f"not saved: {path} holds step {run.saved}")
+        say(f"{took}; not saved: {path} holds step {run.saved}")
         return 1
-    print(f"saved to {path}")
+    say(f"{took}; saved to {path}")
+    return 0
+
+
+def default_file(config: TrainConfig, given: Sequence[str]) -> Path:
+    """Where a run goes that was given no place: a name that tells it from runs with other settings.
+
+    given: the preset and the settings that the user gave.
+    """
+    name = f"{Path(config.dataset).name}-{config.method}-{config.labels}-labels-seed-{config.seed}"
+    said = config.as_dict()
+    for setting in given:
+        if setting and setting not in ("dataset", "method", "num_labels", "seed", "device"):
+            name += f"-{setting}-{said[setting]}" if setting in said else f"-{setting}"
+    safe = re.sub(r"[^\w.-]+", "-", name)
+    return Path("runs", f"{safe[:180].strip('-.')}.pt")
+
+
+def run_predict(args: argparse.Namespace) -> int:
+    from .runs.inference import predict_folder
+    from .runs.run import Run
+
+    found = predict_folder(Run.load(args.saved), args.folder, args.out, skip_broken=args.skip_broken, progress=True)
+    counts = ", ".join(f"{name} {n}" for name, n in found.counts.items())
+    say(f"{found.files} images: {counts}; least sure: {found.least_sure[0]} ({found.least_sure[1]:.2f})")
+    say(f"saved to {args.out}")
     return 0
 
 
@@ -285,15 +354,16 @@ def run_course(args: argparse.Namespace) -> int:
 
     edition = "solved" if args.solved else "without results" if args.without_results else "with results"
     for line in copy_course(args.folder, edition):
-        print(line)
+        say(line)
     return 0
 
 
 def run_predictions(args: argparse.Namespace) -> int:
     from .course.predictions import draw_class
 
+    check_writable(args.out, "--out")
     for line in draw_class(args.folder, args.out):
-        print(line)
+        say(line)
     return 0
 
 

@@ -57,7 +57,7 @@ def check_file(path: object, content: object, form: str, version: int, *, again:
     if not isinstance(content, dict) or content.get("format") != form:
         package, kind = form.split()
         raise InputError(f"{path} is not a {kind} of {package}; give one that this package saved.")
-    if content.get("version") != version:
+    if type(content.get("version")) is not int or content["version"] != version:
         raise InputError(
             f"{path} has format version {content.get('version')!r}, this package reads {version}; use the package version that "
             f"wrote it, or {again} again."
@@ -75,21 +75,22 @@ def check_threshold(threshold: object, num_classes: int | None = None) -> None:
         )
 
 
-def check_batches(x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor) -> None:
-    """Raise InputError unless labelled views x have labels y, and weak and strong views one true label a sample."""
+def check_batches(x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor | None) -> None:
+    """Raise InputError unless labelled views x have labels y, and weak and strong views one true label a sample (or None)."""
     if not len(y) or y.shape != x.shape[:1]:
         raise InputError(
             f"x has {len(x)} labelled samples and y is {tuple(y.shape)}; give one label per sample, at least one."
         )
     n = weak.shape[:1]
-    if not len(weak) or strong.shape[:1] != n or y_true.shape != n:
+    true_shape = n if y_true is None else y_true.shape
+    if not len(weak) or strong.shape[:1] != n or true_shape != n:
         raise InputError(
-            f"weak, strong and y_true have {len(weak)}, {len(strong)} and {tuple(y_true.shape)} entries; give both views and the "
+            f"weak, strong and y_true have {len(weak)}, {len(strong)} and {tuple(true_shape)} entries; give both views and the "
             "true label of the same samples, at least one."
         )
 
 
-def check_output(output: Tensor, y: Tensor, y_true: Tensor) -> None:
+def check_output(output: Tensor, y: Tensor, y_true: Tensor | None) -> None:
     """Raise InputError unless a model's output (N, C) is finite and has a column for each label."""
     C = output.shape[1]
     if C < 2:
@@ -98,7 +99,7 @@ def check_output(output: Tensor, y: Tensor, y_true: Tensor) -> None:
         raise InputError(
             f"{bad} of {len(output)} outputs are NaN or infinite; look for such values in the views or the weights."
         )
-    for name, labels in (("y", y), ("y_true", y_true)):
+    for name, labels in (("y", y), ("y_true", y if y_true is None else y_true)):
         if labels.is_floating_point() or int(labels.min()) < 0 or int(labels.max()) >= C:
             raise InputError(
                 f"{name} holds labels from {labels.min()} to {labels.max()}; give whole numbers from 0 to {C - 1}, as many as "
@@ -108,7 +109,7 @@ def check_output(output: Tensor, y: Tensor, y_true: Tensor) -> None:
 
 def check_readout(data) -> None:
     """Raise InputError unless a readout can be taken: two classes to fit a linear layer to, and a test sample for each class."""
-    for name, labels in (("labelled", data.y_labelled), ("unlabelled", data.y_unlabelled)):
+    for name, labels in (("labelled", data.y_labelled), ("unlabelled", data.y_unlabelled[data.y_unlabelled >= 0])):
         if len(found := labels.unique().tolist()) < 2:
             raise InputError(
                 f"all {len(labels)} {name} samples belong to class {data.classes[found[0]]!r}; a readout fits a linear layer to "

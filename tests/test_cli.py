@@ -92,7 +92,8 @@ def test_train_saves_resumes_and_never_overwrites(tmp_path, capsys, monkeypatch)
         )
         == 0
     )
-    path = tmp_path / "runs" / "blobs-fixmatch-8-labels-seed-2.pt"
+    (path,) = (tmp_path / "runs").iterdir()
+    assert path.name.startswith("blobs-fixmatch-8-labels-seed-2-") and "threshold-0.4" in path.name, "it tells runs apart"
     c = Run.load(path).config
     assert (c.method, c.threshold, c.lr, c.seed, c.steps, c.variant.avg_clustering) == ("fixmatch", 0.4, 0.01, 2, 8, False)
     out = capsys.readouterr().out

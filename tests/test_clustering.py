@@ -68,19 +68,19 @@ def test_drift():
     a = torch.tensor([[3.0, 4.0]])
     assert drift(a, a) == 0 and drift(a, 2 * a) == pytest.approx(1) and drift(a, -a) == pytest.approx(2)
     assert drift(0 * a, a) == np.inf
-    with pytest.raises(InputError, match="cannot be compared"):
+    with pytest.raises(InputError, match="does not fit"):
         drift(a, torch.zeros(2, 2))
 
 
 @pytest.mark.parametrize(
     "z, y, named",
     [
-        ([[1.0, np.nan], [0, 1], [2, 2]], [0, 1, 1], "1 of 3 features hold NaN"),
-        ([[1.0, np.inf], [0, 1], [2, 2]], [0, 1, 1], "NaN or infinity"),
+        ([[1.0, np.nan], [0, 1], [2, 2]], [0, 1, 1], "1 of 3 rows of z hold NaN"),
+        ([[1.0, np.inf], [0, 1], [2, 2]], [0, 1, 1], "NaN, infinity"),
         ([[1.0, 0], [0, 1], [2, 2]], [1, 1, 1], "one class"),
         ([[1.0, 0], [0, 1]], [0, 1], "too few"),
         ([[1.0, 0], [0, 1]], [0, 1, 2], "do not fit"),
-        ([1.0, 0], [0, 1], "do not fit"),
+        ([1.0, 0], [0, 1], "does not fit"),
     ],
 )
 def test_what_cannot_be_measured(z, y, named):
@@ -106,8 +106,8 @@ def test_leaving_oneself_out_by_hand():
         ([0, -1], np.eye(2), "labels from -1 to 0 do not fit 2 centres"),
         ([0, 2], np.eye(2), "labels from 0 to 2 do not fit 2 centres"),
         ([0.0, 1.0], np.eye(2), "whole numbers"),
-        ([0, 1], np.ones((2, 1)), "do not fit features"),
-        ([0, 1], np.full((2, 2), np.nan), "finite centres"),
+        ([0, 1], np.ones((2, 1)), "does not fit"),
+        ([0, 1], np.full((2, 2), np.nan), "2 of 2 rows of weight hold NaN"),
     ],
 )
 def test_centres_that_do_not_fit(y, W, named):

@@ -16,11 +16,10 @@ import torch
 
 from layermatch_lite import InputError, TrainConfig
 from layermatch_lite.runs import compare
-from layermatch_lite.runs import run as run_module
 from layermatch_lite.runs.compare import run_all
 from layermatch_lite.runs.recording import Recorder, recording_of
 from layermatch_lite.runs.train import data_of, train
-from layermatch_lite.system import threads
+from layermatch_lite.system import torch_settings
 
 TINY = TrainConfig(dataset="two_moons", num_labels=4, batch_size=8, mu=2, steps=8, log_every=4, device="cpu")
 
@@ -59,7 +58,7 @@ def test_runs_in_worker_processes_are_those_of_one_process(tmp_path, monkeypatch
     assert [o.config for o in outcomes] == configs and reported == dict(enumerate(outcomes)) and list(reported)[-1] == 0
     assert os.getpid() not in {s["process"] for o in outcomes for s in o.seen}
     assert [(s["step"], s["calls"]) for s in outcomes[1].seen] == [(k, k + 1) for k in (0, 2, 4, 6, 8)]
-    with threads(1):  # as many as a worker has
+    with torch_settings(1):  # as many as a worker has
         assert outcomes[1].history == train(configs[1]).history
     assert not workers()
 
@@ -116,7 +115,7 @@ def test_a_kept_run_continues_where_it_was_stopped_and_so_does_its_recording(tmp
     stop.clear(), started.clear(), stop.append(None)
     content = kept.read_bytes()
     kept.write_bytes(content[:5000])
-    with pytest.raises(InputError, match="not a whole run.*Deleting it lets this run start over"):
+    with pytest.raises(InputError, match="damaged.*Deleting it lets this run start over"):
         run_all([TINY], watch=watch, keep=tmp_path / "kept", progress=False)
     kept.write_bytes(content)
     (continued,) = run_all([TINY], watch=watch, keep=tmp_path / "kept", progress=False)
@@ -129,14 +128,14 @@ def test_a_kept_run_continues_where_it_was_stopped_and_so_does_its_recording(tmp
 
 
 def test_a_disk_that_is_full_costs_a_kept_run_nothing_but_its_safety(tmp_path, monkeypatch):
-    def full(path, write):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(compare, "SAVE_EVERY", 0)
-    monkeypatch.setattr(run_module, "write_atomically", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(UserWarning, match="No space left on device.*Nothing is saved yet; training continues"):
         (outcome,) = run_all([TINY], keep=tmp_path, progress=False)
-    with threads(1):
+    with torch_settings(1):
         assert outcome.history == train(TINY).history
 
 

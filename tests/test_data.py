@@ -108,7 +108,7 @@ def test_split_your_own_tensors():
         ((x, y[:-1], x[:9], y[:9], "abc"), "59 labels"),
         ((x, y, x[:9], y[:9], "ab"), "from 0 to 1"),
         ((x, y, x[:9, :2], y[:9], "abc"), "one shape"),
-        ((x.view(60, 3, 1, 1), y, x[:9].view(9, 3, 1, 1), y[:9], "abc"), "uint8 images"),
+        ((x.view(60, 3, 1, 1), y, x[:9].view(9, 3, 1, 1), y[:9], "abc"), "images are uint8"),
     ):
         with pytest.raises(InputError, match=named):
             split("mine", *wrong, num_labels=6)
@@ -162,20 +162,20 @@ def test_a_folder_is_decoded_in_order(folder):
 def test_the_cache_is_used_and_rebuilt_when_the_folder_changes(folder, monkeypatch):
     first = load_data(folder, 4)
     decoded = []
-    real = folders._decode
-    monkeypatch.setattr(folders, "_decode", lambda files, *a: decoded.append(len(files)) or real(files, *a))
+    real = folders._decoded
+    monkeypatch.setattr(folders, "_decoded", lambda folder, files, *a: decoded.append(len(files)) or real(folder, files, *a))
     assert torch.equal(load_data(folder, 4).x_unlabelled, first.x_unlabelled) and not decoded
     Image.new("RGB", (16, 16), "red").save(folder / "train" / "cat" / "000.png")
     changed = load_data(folder, 4)
-    assert decoded == [12, 6] and not torch.equal(changed.x_unlabelled, first.x_unlabelled)
+    assert decoded == [18] and not torch.equal(changed.x_unlabelled, first.x_unlabelled)
     os.utime(folder / "train" / "cat" / "001.png", ns=(1, 1))  # the same size, another time
     load_data(folder, 4)
-    assert decoded == [12, 6, 12, 6]
+    assert decoded == [18, 18]
 
 
 def test_one_folder_has_one_cache_whatever_it_is_called(folder, monkeypatch):
     load_data(folder, 4)
-    monkeypatch.setattr(folders, "_decode", None)  # to decode again would fail
+    monkeypatch.setattr(folders, "_decoded", None)  # to decode again would fail
     monkeypatch.chdir(folder.parent)
     assert load_data("images/", 4).num_labels == load_data("./images", 4).num_labels == 4
 
@@ -226,7 +226,7 @@ def remove(path):
         (lambda f: Image.new("RGB", (9, 7)).save(f / "train" / "cat" / "003.png"), "9x7 pixels.*16x16"),
         (
             lambda f: [Image.new("RGB", (8, 8)).save(p) for p in (f / "test").rglob("*.png")],
-            "train images are 16x16.*8x8",
+            "8x8 pixels.*16x16",
         ),
     ],
 )

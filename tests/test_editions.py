@@ -1,5 +1,6 @@
 """Copies of the course for a reader: whole, kept where somebody has worked, and readable anywhere."""
 
+import os
 import re
 from pathlib import Path
 
@@ -79,17 +80,17 @@ def test_links_outside_become_text(markdown, plain):
 
 def test_a_folder_that_cannot_be_one(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("mine", encoding="utf-8")
-    for folder, words in (("file", "is a file; give a folder"), ("file/below", "cannot be written (Not a directory)")):
+    for folder, words in (("file", "is a file; give a folder"), ("file/below", "could not be written (Not a directory)")):
         assert main(["course", str(tmp_path / folder)]) == 1
         out, err = capsys.readouterr()
         assert not out and len(err.splitlines()) == 1 and str(tmp_path / folder) in err and words in err
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
-    def full(path, write):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(editions, "write_atomically", full)
-    with pytest.raises(InputError, match="cannot be written .No space left on device.; give another folder"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="could not be written .No space left on device.*choose another place"):
         list(editions.copy_course(tmp_path / "new"))
 
 

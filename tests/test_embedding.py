@@ -135,7 +135,7 @@ def test_without_umap(monkeypatch):
     "parts, settings, named",
     [
         ([torch.randn(10, 4)], {}, "n_neighbors=15 needs more than 15 points, there are 10"),
-        ([torch.full((30, 4), float("nan"))], {}, "30 of 30 points in snapshot 0 hold NaN"),
+        ([torch.full((30, 4), float("nan"))], {}, "30 of 30 rows of snapshot 0 hold NaN"),
         ([torch.randn(30, 4), torch.randn(30, 5)], {}, "4, 5 features"),
         ([], {}, "at least one"),
         ([torch.ones(30, 4)], {}, "all 30 points are the same"),

@@ -132,7 +132,7 @@ def test_an_unfinished_grid_is_named(tmp_path):
     (tmp_path / "broken.npz").write_bytes(known_noise.MAPS.read_bytes()[:2000])
     np.savez(tmp_path / "others.npz", **arrays | {"networks": arrays["networks"][::-1]})
     for name, says in (
-        ("half", "unfinished: 25 maps of 51"), ("broken", "cannot be read"), ("none", "cannot be read"), ("others", "of other"),
+        ("half", "unfinished: 25 maps of 51"), ("broken", "damaged"), ("none", "does not exist"), ("others", "of other"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=says):
             load_maps(tmp_path / f"{name}.npz")

@@ -1,5 +1,6 @@
 """What stands behind the labs: background work, labs that train, cells that are run again, a training saved to a file."""
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -272,7 +273,7 @@ def test_a_live_run_says_what_is_wrong(tmp_path, monkeypatch):
     other.start()
     assert other.worker.wait(60) and "started with other settings" in other.error.value
     path.write_bytes(b"nothing of the kind")
-    assert "not a whole run" in live(path).error.value
+    assert "damaged" in live(path).error.value
     nowhere = live(tmp_path / "file" / "run.pt")
     (tmp_path / "file").write_text("in the way")
     nowhere.start()
@@ -280,17 +281,15 @@ def test_a_live_run_says_what_is_wrong(tmp_path, monkeypatch):
 
 
 def test_a_live_run_survives_a_full_disk(tmp_path, monkeypatch):
-    from layermatch_lite.runs import run as run_module
+    lab, written, real = live(tmp_path / "run.pt"), [], os.fsync
 
-    lab, written, real = live(tmp_path / "run.pt"), [], run_module.write_atomically
-
-    def write(path, content):
+    def fsync(file):
         if len(written) > 1:
             raise OSError(28, "No space left on device")
-        written.append(path)
-        real(path, content)
+        written.append(file)
+        real(file)
 
-    monkeypatch.setattr(run_module, "write_atomically", write)
+    monkeypatch.setattr(os, "fsync", fsync)
     lab.start()
     assert lab.worker.wait(60) and lab.run.finished and lab.run.saved == 10
     assert "could not be saved" in lab.status.value

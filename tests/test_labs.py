@@ -223,7 +223,7 @@ def test_recordings_that_cannot_be_shown(tmp_path, monkeypatch):
         newer.setattr(recording, "VERSION", 2)
         r.save(tmp_path / "new.npz")
     replace(r, config=replace(r.config, method="freematch")).save(tmp_path / "free.npz")
-    reasons = {"none": "does not exist", "broken": "not a whole recording", "new": "version 2", "free": "FreeMatch"}
+    reasons = {"none": "does not exist", "broken": "damaged", "new": "version 2", "free": "FreeMatch"}
     for name, says in reasons.items():
         with pytest.raises(InputError, match=says):
             lab.data(f"run_{tmp_path / name}.npz")

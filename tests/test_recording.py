@@ -149,7 +149,7 @@ def test_foreign_files_execute_nothing(recording, tmp_path):
     for name, content in files.items():
         if content is not None:
             (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match="not a whole recording|not a recording"):
+        with pytest.raises(InputError, match="damaged|not a recording"):
             Recording.load(tmp_path / name)
     assert not (tmp_path / "was executed").exists()
     with pytest.raises(InputError, match="does not exist"):
@@ -166,7 +166,7 @@ def test_saving_never_loses_what_was_there(recording, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez_compressed", broken)
-    with pytest.raises(OSError):
+    with pytest.raises(InputError, match="disk full"):
         recording.save(tmp_path / "run.npz")
     assert (tmp_path / "run.npz").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 

@@ -26,7 +26,7 @@ def test_a_truncated_file(saved):
     whole = saved.read_bytes()
     for part in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         saved.write_bytes(whole[:part])
-        with pytest.raises(InputError, match="not a whole run"):
+        with pytest.raises(InputError, match="damaged"):
             Run.load(saved)
 
 
@@ -40,7 +40,7 @@ def test_a_hostile_file_is_not_executed(tmp_path):
     for write in (lambda f: pickle.dump(Hostile(), f), lambda f: torch.save({"format": Hostile()}, f)):
         with open(path, "wb") as f:
             write(f)
-        with pytest.raises(InputError, match="not a whole run"):
+        with pytest.raises(InputError, match="damaged"):
             Run.load(path)
         assert not trap.exists()
     with open(path, "rb") as f:  # the trap works: a loader that trusts the file springs it
@@ -61,10 +61,10 @@ def spoil(path, change):
         (lambda c: c.update(version=99), "version 99"),
         (lambda c: c["config"].update(lr=-1.0), "lr=-1.0"),
         (lambda c: c["config"].update(unheard_of=1), "unheard_of"),
-        (lambda c: c["state"].pop("model"), "cannot be used"),
-        (lambda c: c["state"]["model"].popitem(), "cannot be used"),
-        (lambda c: c["generators"].update(labelled=torch.zeros(3, dtype=torch.uint8)), "cannot be used"),
-        (lambda c: c.pop("history"), "cannot be used"),
+        (lambda c: c["state"].pop("model"), "damaged"),
+        (lambda c: c["state"]["model"].popitem(), "damaged"),
+        (lambda c: c["generators"].update(labelled=torch.zeros(3, dtype=torch.uint8)), "damaged"),
+        (lambda c: c.pop("history"), "damaged"),
     ],
 )
 def test_a_file_with_wrong_contents(saved, change, named):
@@ -91,7 +91,7 @@ def test_an_interrupted_write_keeps_the_old_content(tmp_path):
         f.write(b"ne")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError):
+    with pytest.raises(InputError, match="No space left"):
         write_atomically(path, half)
     assert path.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [path]
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from layermatch_lite.system import cached_npz, read_npz, threads
+from layermatch_lite.system import cached_npz, read_npz, torch_settings
 
 
 @pytest.mark.parametrize("n", [None, 1, 3])
 def test_the_thread_count_is_restored(n):
     before = torch.get_num_threads()
-    with pytest.raises(KeyError), threads(n):
+    with pytest.raises(KeyError), torch_settings(n):
         assert torch.get_num_threads() == (n or before)
         torch.set_num_threads(before + 2)
         raise KeyError

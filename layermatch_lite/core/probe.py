@@ -29,7 +29,7 @@ def layer_benefit(
     y: Tensor,
     weak: Tensor,
     strong: Tensor,
-    y_true: Tensor,
+    y_true: Tensor | None,
     *,
     threshold: float,
     generator: torch.Generator | None = None,
@@ -44,7 +44,8 @@ def layer_benefit(
     Args:
         model: maps a batch to logits (N, C); its output is that of its last `nn.Linear`.
         x, y: (B, ...) labelled views and their int64 labels.
-        weak, strong: (N, ...) views of the same N unlabelled samples; y_true: (N,) int64, their true labels.
+        weak, strong: (N, ...) views of the same N unlabelled samples.
+        y_true: (N,) int64, their true labels; None where they are unknown, and what needs them is NaN.
         threshold: tau.
         generator: draws the random subset of the control; by default the same one every time.
         relabel: (labels (N,), p (N, C) of the weak views) -> the labels to measure in place of the network's own.
@@ -75,7 +76,7 @@ def layer_benefit(
 
     g = generator or make_generator(0, "probe", strong.device)
     records = measure(model, x, y, weak, strong, y_true, threshold=threshold, generator=g, relabel=relabel)
-    return pd.DataFrame(records).astype({"wrong_rate": "float64"})
+    return pd.DataFrame(records).astype({name: "float64" for name in records[0] if name not in ("layer", "empty")})
 
 
 @torch.enable_grad()
@@ -85,13 +86,13 @@ def measure(
     y: Tensor,
     weak: Tensor,
     strong: Tensor,
-    y_true: Tensor,
+    y_true: Tensor | None,
     *,
     threshold: float | Tensor,
     generator: torch.Generator,
     relabel: Callable | None = None,
 ) -> list[dict]:
-    """`layer_benefit` as plain records, for the history of a run; wrong_rate is None where the mask is empty."""
+    """`layer_benefit` as plain records, for the history of a run: None in place of NaN."""
     check_threshold(threshold)
     check_batches(x, y, weak, strong, y_true)
     with in_train_mode(model):
@@ -107,6 +108,7 @@ def measure(
         labels, mask, _ = pseudo_label(logits_weak, threshold)
         if relabel is not None:
             labels = relabel(labels, logits_weak.detach().softmax(dim=1))
+        known, y_true = y_true is not None, labels if y_true is None else y_true  # a stand-in, left out below
         p = logits.detach().softmax(dim=1)
 
         def gradient(targets: Tensor, samples: Tensor) -> list[Tensor]:
@@ -131,7 +133,7 @@ def measure(
 
     masked = int(mask.sum())
     wrong_rate = float((labels != y_true)[mask].float().mean()) if masked else None
-    return [
+    records = [
         {
             "layer": name,
             "benefit": _ratio(pseudo_masked[i] @ true_masked[i], true_masked[i] @ true_masked[i]),
@@ -151,8 +153,10 @@ def measure(
         }
         for i, name in enumerate(groups)
     ]
+    return records if known else [{k: v if k in WITHOUT_TRUTH else None for k, v in r.items()} for r in records]
 
 
+WITHOUT_TRUTH = ("layer", "interference", "norm_pseudo", "norm_labelled", "mask_rate", "empty")  # what needs no true labels
 _WITHOUT_GRADIENT = (
     "layer '{name}' has a parameter without a gradient: the output does not depend on it. Take it out of the model, or leave it "
     "out of the measurement with .requires_grad_(False)."

@@ -60,10 +60,7 @@ def copy_course(folder: Path, edition: str = "with results") -> Iterator[str]:
             if cell.cell_type == "markdown":
                 cell.source = without_links_outside(cell.source)
         content = (nbformat.writes(notebook) + "\n").encode()
-        try:
-            write_atomically(target, lambda f: f.write(content))
-        except OSError as error:
-            raise InputError(f"{folder} cannot be written ({error.strerror or error}); give another folder.") from error
+        write_atomically(target, lambda f: f.write(content))
         yield str(target)
     yield f"Open the notebooks: jupyter lab {shlex.quote(str(folder))}"
 

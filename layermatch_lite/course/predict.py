@@ -10,6 +10,7 @@ import ipywidgets as widgets
 
 from ..errors import InputError
 from ..figures.screen import Message, Picture, title
+from ..labs.cells import close_parts, closed_with_its_cell
 from . import predictions
 from .prediction_pictures import draw, draw_into
 from .questions import Question, judge, listed
@@ -36,6 +37,7 @@ class Predict(widgets.VBox):
         buttons = widgets.HBox([self.commit_button, self.again_button])
         super().__init__([title("Predict", question.text), inputs, self.sketch, buttons, self.alert, self.message])
         self.add_class("lml-form")
+        closed_with_its_cell(self)
         try:
             entry = predictions.load(self.path).get(question.name)
             attempts = entry["attempts"] if entry and predictions.question_of(entry) == question else []
@@ -48,6 +50,10 @@ class Predict(widgets.VBox):
         except InputError as error:  # a damaged file
             self._say("", str(error))
         self._draw()
+
+    def close(self) -> None:
+        close_parts(self)
+        super().close()
 
     @property
     def prediction(self):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 
 from ..errors import InputError
-from ..system import write_atomically
+from ..system import check_checksum, checksum, read_json, reading, write_atomically
 from .prediction_pictures import draw
 from .questions import Question
 
@@ -30,34 +31,42 @@ def own_file() -> Path:
 
 def load(path: Path) -> dict[str, dict]:
     """Question's name -> {"question": ..., "attempts": [...]}; empty if there is no file yet. InputError for a damaged one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != 1:
-            raise ValueError(f"format {content['format']!r}")
-        entries = content["predictions"]
-        for name, entry in entries.items():
-            _check(name, entry)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise InputError(
-            f"{path} cannot be read as predictions ({str(error)[:200]}). It has not been changed; rename it, and a new file "
-            "will be started."
-        ) from error
-    return entries
+    with reading(path, "a file of predictions", "rename it, and a new one will be started; nothing in it has been changed"):
+        content = read_json(path, limit=5_000_000)
+        if type(content["format"]) is not int or content["format"] != 1:
+            raise ValueError(f"format {content['format']!r}")
+        if not content.keys() <= {"format", "predictions", "checksum"} or len(content["predictions"]) > 200:
+            raise ValueError("it holds more than this package writes")
+        check_checksum(content)
+        for name, entry in content["predictions"].items():
+            _check(name, entry)
+    return content["predictions"]
 
 
 def _check(name: str, entry: dict) -> None:
     """Raise for an entry that this module would not have written; it would otherwise fail later, halfway through a picture."""
     question = question_of(entry)
-    sound = question.name == name and isinstance(entry["attempts"], list) and isinstance(entry.get("older", []), list)
-    for attempt in entry["attempts"] if sound else ():
-        question.check(attempt["prediction"])
-        sound = sound and isinstance(attempt["blind"], bool) and isinstance(attempt["at"], str)
-    if not sound:
+    attempts, older = entry["attempts"], entry.get("older", [])
+    sound = (
+        question.name == name
+        and entry.keys() <= {"question", "attempts", "result", "older"}
+        and isinstance(attempts, list)
+        and (0 < len(attempts) <= 1000 or "result" in entry)
+        and isinstance(older, list)
+        and all(isinstance(one, dict) and "older" not in one for one in older)
+    )
+    for attempt in attempts if sound else ():
+        sound = sound and attempt.keys() == {"prediction", "at", "blind"} and isinstance(attempt["blind"], bool)
+        sound = sound and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", attempt["at"])
+        sound = sound and datetime.fromisoformat(attempt["at"])
+        attempt["prediction"] = question.check(attempt["prediction"])
+    blind = [attempt["blind"] for attempt in attempts] if sound else []
+    if not sound or blind != sorted(blind, reverse=True) or not (all(blind) or "result" in entry):
         raise ValueError(f"the entry {name!r}")
     if "result" in entry:
-        question.check_result(entry["result"])
+        entry["result"] = question.check_result(entry["result"])
 
 
 def question_of(entry: dict) -> Question:
@@ -83,7 +92,9 @@ def keep(path: Path, question: Question, *, prediction: object = None, result: o
             entry["attempts"].append(attempt)
         if result is not None:
             entry["result"] = question.check_result(result)
-        text = json.dumps({"format": 1, "predictions": entries}, indent=1, ensure_ascii=False, allow_nan=False)
+        content = {"format": 1, "predictions": entries}
+        content["checksum"] = checksum(content)
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(path, lambda f: f.write(text.encode("utf-8")))
     return entry
 

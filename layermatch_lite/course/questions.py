@@ -35,9 +35,15 @@ class Question:
         # They may come from a student's file, and go into pictures, where $ begins a formula, and onto a teacher's screen.
         if not all(isinstance(t, str) and len(t) <= 300 and t.isprintable() and "$" not in t for t in texts):
             raise InputError("a question's texts must be plain text of up to 300 characters, in one line and without $.")
-        if not re.fullmatch(r"[\w-]{1,60}", self.name):  # it becomes a file's name
+        if not re.fullmatch(r"[\w-]{1,60}", self.name, re.ASCII):  # it becomes a file's name
             raise InputError(f"name={self.name!r} is not allowed; give up to 60 letters, digits, - and _.")
         check_choice("kind", self.kind, KINDS)
+        tuples = isinstance(self.x, tuple) and isinstance(self.items, tuple) and len(set(self.x)) == len(self.x)
+        if not tuples or not isinstance(self.log, bool) or (bool(self.x), bool(self.items)) != (
+            self.kind == "curve",
+            self.kind == "order",
+        ):
+            raise InputError(f"{self.name}: places x, each once, are for a curve, items for an order, and log is True or False.")
         if len(self.x) > 50 or len(self.items) > 12:
             raise InputError(f"{self.name}: a curve has up to 50 places, an order up to 12 items.")
         if self.kind == "order" and (len(set(self.items)) < 2 or len(set(self.items)) != len(self.items)):

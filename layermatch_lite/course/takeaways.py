@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,9 @@ def takeaways(*sentences: tuple[str, bool], table: pd.DataFrame | None = None, a
     lines = [f"{k}. {'' if holds else '**Not in this run:** '}{text}" for k, (text, holds) in enumerate(sentences, 1)]
     display(Markdown("\n".join(lines)), metadata={"takeaways": True})
     if table is not None:
-        display(HTML(f"<details><summary>{about}</summary>{without_style(table.to_html())}</details>"))
+        display(HTML(f"<details><summary>{html.escape(about)}</summary>{without_style(table.to_html())}</details>"))
 
 
-def without_style(html: str) -> str:
+def without_style(table: str) -> str:
     """Pandas right-aligns every heading by its own style; the page's style reads better."""
-    return re.sub(r' (?:border="1"|style="text-align: right;")', "", html)
+    return re.sub(r' (?:border="1"|style="text-align: right;")', "", table)

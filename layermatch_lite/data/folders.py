@@ -1,118 +1,182 @@
-"""Folders of images, train/<class>/<image> and test/<class>/<image>, decoded once into a cache."""
+"""Folders of images, decoded once into a cache:
+
+    train/<class>/...   the labelled images
+    unlabelled/...      images whose class nobody knows; optional
+    test/<class>/...    optional, where a share of the labelled ones is to be the test set
+
+Each of them may have folders inside.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from ..system import cache_dir, cached_npz
+from ..system import cache_dir, cached_npz, memory, printable
+from .images import files_below, header, named_as_image, of_system, read
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+VERSION = 2  # of what is cached; 1 had every image in three channels
+UNLABELLED = ("unlabelled", "unlabeled")
+PARTS = {"train": "train", "test": "test"} | dict.fromkeys(UNLABELLED, "unlabelled")
+LAYOUT = "lay it out as train/<class>/<image>, test/<class>/<image> and, for images without a class, unlabelled/<image>"
 
 
-def load_folder(folder: Path, progress: bool = False):
+def load_folder(
+    folder: Path, *, image_size: int | None = None, skip_broken: bool = False, progress: bool = False
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
     """Decode an image folder once, in parallel, into a cache that is rebuilt when the folder changes.
 
-    Returns x, y, x_test, y_test as arrays (uint8 (N, 3, H, W) and int64) and the class names in alphabetical order.
+    image_size, skip_broken: as for `load_data`. One warning says what was left out, and why.
+
+    Returns {part: (x uint8 (N, C, H, W), y int64 (N,), -1 for an unknown class)} of the parts that are there, and the class names
+    in alphabetical order. C is 1 where all images are grey, else 3.
     """
-    parts = {part: _list_images(folder, part) for part in ("train", "test")}
-    classes = tuple(parts["train"])
-    if classes != tuple(parts["test"]):
-        odd = sorted(set(classes) ^ set(parts["test"]))
+    files, classes, aside = _listed(folder)
+    every = [(path, c, part) for part, listed in files.items() for path, c in listed]
+    try:
+        stats = [(os.path.relpath(p, folder), c, part, os.stat(p).st_size, os.stat(p).st_mtime_ns) for p, c, part in every]
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}); repair or remove it.") from error
+    state = hashlib.sha256(repr((VERSION, image_size, stats)).encode()).hexdigest()
+    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+
+    def compute() -> dict[str, np.ndarray]:
+        return {"state": np.array(state)} | _decoded(folder, every, classes, image_size, skip_broken, progress)
+
+    unchanged = lambda arrays: str(arrays["state"]) == state and (skip_broken or not len(arrays["broken"]))
+    arrays = cached_npz(cache_dir() / "folders" / f"{key}.npz", unchanged, compute)
+    reasons = {"in no class folder": aside, "no image": arrays["left_out"], "broken": arrays["broken"]}
+    if said := [f"{_some(names)} ({why})" for why, names in reasons.items() if len(names)]:
+        warnings.warn(f"{printable(folder)}: left out {', '.join(said)}", stacklevel=3)
+    return {part: (arrays[part], arrays[f"y_{part}"]) for part in files}, classes
+
+
+def _listed(folder: Path) -> tuple[dict[str, list[tuple[str, int]]], tuple[str, ...], list[str]]:
+    """{part: [(file, class)]}, the classes, and what lies where no image is expected."""
+    try:
+        top = sorted(e.name for e in os.scandir(folder) if not of_system(e.name))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}); give a folder of images, and {LAYOUT}.") from error
+    files, names, aside = {}, {}, []
+    for entry in sorted(top, key=lambda e: e != "train"):
+        path = os.path.join(folder, entry)
+        if os.path.isdir(path) and entry in PARTS:
+            part = PARTS[entry]
+            if part in files:
+                raise InputError(f"{folder} has both unlabelled/ and unlabeled/; put all images into one of them.")
+            if part == "unlabelled":
+                files[part] = [(f, -1) for f in files_below(path)]
+                continue
+            inside = sorted(e for e in os.listdir(path) if not of_system(e))
+            folders = [e for e in inside if os.path.isdir(os.path.join(path, e))]
+            aside += [f"{entry}/{e}" for e in inside if e not in folders]
+            names[part] = [_class_name(e) for e in folders]
+            files[part] = [(f, c) for c, e in enumerate(folders) for f in files_below(os.path.join(path, e))]
+        elif os.path.isdir(path) or named_as_image(entry):
+            aside.append(entry)
+    if not names.get("train"):
+        lacks = "holds no class folders" if "train" in names else f"is missing in {folder}"
+        raise InputError(f"{folder / 'train' if 'train' in names else 'train/'} {lacks}; {LAYOUT}.")
+    classes = tuple(names["train"])
+    if odd := sorted(set(classes) ^ set(names.get("test", classes))):
         raise InputError(
             f"{folder}: class folders differ between train and test ({', '.join(odd)} only in one of them); "
             "give both the same class names."
         )
-    if len(classes) < 2:
+    if len(set(classes)) < 2:
         raise InputError(f"{folder}: only one class ({classes[0]}); a classifier needs at least two class folders.")
-
-    try:
-        stats = [
-            (os.path.relpath(e.path, folder), e.stat().st_size, e.stat().st_mtime_ns)
-            for part in parts.values()
-            for files in part.values()
-            for e in files
-        ]
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror}); repair or remove it.") from error
-    state = hashlib.sha256(repr(stats).encode()).hexdigest()
-    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-
-    def compute() -> dict[str, np.ndarray]:
-        arrays = {"state": np.array(state)}
-        for part, by_class in parts.items():
-            files = [e.path for entries in by_class.values() for e in entries]
-            arrays[part] = _decode(files, f"decoding {part}", progress)
-        if arrays["train"].shape[1:] != arrays["test"].shape[1:]:
-            a, b = (arrays[p].shape[:1:-1] for p in ("train", "test"))
-            raise InputError(
-                f"{folder}: train images are {a[0]}x{a[1]} pixels, test images {b[0]}x{b[1]}; resize them to one size."
-            )
-        return arrays
-
-    unchanged = lambda arrays: set(arrays) == {"state", "train", "test"} and str(arrays["state"]) == state
-    arrays = cached_npz(cache_dir() / "folders" / f"{key}.npz", unchanged, compute)
-    y, y_test = (np.repeat(np.arange(len(classes)), [len(fs) for fs in parts[p].values()]) for p in ("train", "test"))
-    return arrays["train"], y, arrays["test"], y_test, classes
+    return files, classes, aside
 
 
-def _list_images(folder: Path, part: str) -> dict[str, list[os.DirEntry]]:
-    """{class: image files in name order}, classes in alphabetical order."""
-    where = folder / part
-    if not where.is_dir():
+def _class_name(folder: str) -> str:
+    """As people read it: in Unicode, composed, whichever system wrote the name."""
+    return unicodedata.normalize("NFC", printable(folder))
+
+
+def _decoded(
+    folder: Path, every: list, classes: tuple[str, ...], image_size: int | None, skip_broken: bool, progress: bool
+) -> dict[str, np.ndarray]:
+    """x and y of every part, and the names of the files that are no images, or broken ones."""
+    headers = _in_parallel(header, [path for path, *_ in every], f"looking into {folder.name}", progress)
+    left_out = [p for (p, *_), h in zip(every, headers) if isinstance(h, InputError) and not named_as_image(p)]
+    broken = {p: h for (p, *_), h in zip(every, headers) if isinstance(h, InputError) and named_as_image(p)}
+    used = [(*file, h) for file, h in zip(every, headers) if not isinstance(h, InputError)]
+    if broken and not skip_broken:
+        raise _refused(broken)
+    for part in {part for *_, part in every} | {"train"}:
+        for c, name in enumerate(classes) if part != "unlabelled" else ():
+            if not any(f[1:3] == (c, part) for f in used):
+                raise InputError(f"{folder / part / name} holds no images; allowed are PNG, JPEG, TIFF, WebP, BMP, GIF and PPM.")
+    grey, sizes = all(h.grey for *_, h in used), [(h.width, h.height) for *_, h in used]
+    if image_size is None and (odd := [k for k, size in enumerate(sizes) if size != sizes[0]]):
+        (a, b), (c, d) = sizes[odd[0]], sizes[0]
         raise InputError(
-            f"{folder} has no folder {part}/; lay it out as train/<class>/<image> and test/<class>/<image>."
+            f"{used[odd[0]][0]} is {a}x{b} pixels, {used[0][0]} is {c}x{d}; bring all images to one size with --image-size "
+            "(image_size=)."
         )
-    found = {}
-    for entry in sorted(os.scandir(where), key=lambda e: e.name):
-        if entry.is_dir() and not entry.name.startswith("."):
-            files = [e for e in os.scandir(entry.path) if Path(e.name).suffix.lower() in IMAGE_SUFFIXES]
-            if not files:
-                raise InputError(f"{entry.path} holds no images; allowed endings: {' '.join(sorted(IMAGE_SUFFIXES))}.")
-            found[entry.name] = sorted(files, key=lambda e: e.name)
-    if not found:
-        raise InputError(f"{where} holds no class folders with images; lay it out as {part}/<class>/<image>.")
-    return found
+    width, height = sizes[0] if image_size is None else (image_size, image_size)
+    needed = len(used) * (1 if grey else 3) * width * height
+    if needed > memory() // 2:
+        raise InputError(
+            f"{folder}: {len(used)} images of {width}x{height} pixels take {needed / 1e9:.3g} GB of memory, and this machine has "
+            f"{memory() / 1e9:.3g}; scale them with --image-size (image_size=)."
+        )
+    decode = lambda path: read(path, grey, image_size)
+    arrays = {}
+    for part in dict.fromkeys(part for *_, part in every):
+        paths = [path for path, _, where, _ in used if where == part]
+        images = np.empty((len(paths), 1 if grey else 3, height, width), np.uint8)
+        bad = _in_parallel(decode, paths, f"decoding {part}", progress, into=images)
+        broken |= {p: error for p, error in zip(paths, bad) if error is not None}
+        if broken and not skip_broken:
+            raise _refused(broken)
+        fine = np.array([error is None for error in bad], bool)
+        y = np.array([c for _, c, where, _ in used if where == part], np.int64)
+        arrays |= {part: images if fine.all() else images[fine], f"y_{part}": y[fine]}
+    relative = lambda paths: np.array([printable(os.path.relpath(p, folder)) for p in paths], np.str_)
+    return arrays | {"left_out": relative(left_out), "broken": relative(broken)}
 
 
-def _decode(files: list[str], title: str, progress: bool) -> np.ndarray:
-    """uint8 (N, 3, H, W) of image files of one size; Pillow decodes outside the interpreter's lock, so threads help."""
-    from PIL import Image
+def _in_parallel(work: Callable, paths: list[str], title: str, progress: bool, into: np.ndarray | None = None) -> list:
+    """work(path) of every path, or the InputError that it raised; into: where results go instead (None in the list).
+
+    Pillow decodes outside the interpreter's lock, so threads help.
+    """
     from tqdm import tqdm
 
-    def read(path: str) -> np.ndarray:
+    def one(i: int):
         try:
-            with Image.open(path) as image:
-                return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        except Exception as error:  # Pillow has no common base class for a broken file
-            raise InputError(
-                f"{path} is not a readable image ({type(error).__name__}: {error}); replace or remove it."
-            ) from error
-
-    shape = read(files[0]).shape
-    out = np.empty((len(files), *shape), np.uint8)
-
-    def read_into(i: int) -> None:
-        image = read(files[i])
-        if image.shape != shape:
-            raise InputError(
-                f"{files[i]} is {image.shape[2]}x{image.shape[1]} pixels, {files[0]} is {shape[2]}x{shape[1]}; "
-                "resize all images to one size."
-            )
-        out[i] = image
+            found = work(paths[i])
+        except InputError as error:
+            return error
+        if into is None:
+            return found
+        into[i] = found
+        return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            for _ in tqdm(
-                pool.map(read_into, range(len(files))), title, len(files), unit=" images", disable=not progress
-            ):
-                pass
+            return list(tqdm(pool.map(one, range(len(paths))), title, len(paths), unit=" images", disable=not progress))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return out
+
+
+def _refused(broken: dict[str, InputError]) -> InputError:
+    first = str(next(iter(broken.values()))).removesuffix(".")
+    more = f" {len(broken) - 1} more are broken." if len(broken) > 1 else ""
+    return InputError(f"{first}, or leave broken images out with --skip-broken (skip_broken=True).{more}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """ "3 files: a.txt, b.txt, ..." """
+    shown = ", ".join(map(printable, names[:3])) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} file{'s' * (len(names) > 1)}: {shown}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..core.seeding import generator
 from ..errors import InputError, check_choice, check_range
 from ..system import cache_dir, read_npz
+from .arrays import class_numbers, samples
 from .folders import load_folder
 
 EMBEDDED = ("mnist1d", "digits", "two_moons", "blobs")
@@ -27,7 +29,7 @@ class SSLData:
 
     Every x is a tensor of samples on the CPU: uint8 (N, C, H, W) images, float32 (N, C, L) signals or float32 (N, F)
     points; every y is int64 (N,). The labelled samples are part of the unlabelled pool, as in FixMatch. The methods never see
-    `y_unlabelled`; it is there to measure pseudo-labels.
+    `y_unlabelled`; it is there to measure pseudo-labels. -1 stands in it for an unknown class.
     """
 
     name: str
@@ -43,6 +45,7 @@ class SSLData:
     mean: Tensor  # (channels,) float32 of the training part, to normalise with
     std: Tensor
     flip: bool = False  # may a weak view mirror an image? Not where left and right mean something, as in digits
+    truth_known: bool = True  # is the true class of every sample in the pool known?
     copy: str = ""  # "JPEG copy", where CIFAR-10 came from image files instead of the official binary ones
 
     @property
@@ -63,8 +66,17 @@ class SSLData:
         return {3: "image", 2: "signal", 1: "points"}[len(self.sample_shape)]
 
     @property
+    def checksum(self) -> str:
+        """Of every sample and label, whatever the data are called and wherever they came from."""
+        h = hashlib.sha256(repr((self.classes, self.sample_shape, self.flip)).encode())
+        for part in (self.y_labelled, self.y_unlabelled, self.y_val, self.y_test,
+                     self.x_labelled, self.x_unlabelled, self.x_val, self.x_test):  # fmt: skip
+            h.update(part.cpu().contiguous().numpy())
+        return h.hexdigest()[:16]
+
+    @property
     def fingerprint(self) -> str:
-        """Tells two splits apart: a hash of names, shapes and every label."""
+        """By which runs of earlier versions know their data: of names, shapes, every label and the labelled samples."""
         h = hashlib.sha256(repr((self.name, self.classes, self.sample_shape, self.flip)).encode())
         for part in (self.y_labelled, self.y_unlabelled, self.y_val, self.y_test, self.x_labelled):
             h.update(part.cpu().numpy().tobytes())
@@ -82,18 +94,24 @@ def load_data(
     num_val: int = 0,
     seed: int = 0,
     flip: bool | None = None,
+    image_size: int | None = None,
+    test_share: float | None = None,
+    skip_broken: bool = False,
     root: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> SSLData:
     """Load and split a data set.
 
     Args:
-        name_or_path: "mnist1d", "digits", "two_moons", "blobs", "cifar10", or a folder laid out as train/<class>/<image>
-            and test/<class>/<image>.
-        num_labels: labelled samples in all, the same number of every class; None keeps every label.
+        name_or_path: "mnist1d", "digits", "two_moons", "blobs", "cifar10", or a folder laid out as train/<class>/<image>,
+            test/<class>/<image> and, for images whose class nobody knows, unlabelled/<image>.
+        num_labels: labelled samples in all, the same number of every class; None keeps every label there is.
         num_val: samples taken from the training part for choosing recipes; neither labelled nor in the unlabelled pool.
         seed: chooses the labelled and the validation samples. The data and the test part do not depend on it.
         flip: may weak views mirror images? None: yes for CIFAR-10 and folders, no for digits.
+        image_size: of a folder: scale every image until its shorter side has so many pixels, and crop the middle square.
+        test_share: of a folder without test/: the share of each class's images in train/ that becomes the test set.
+        skip_broken: of a folder: leave out images that cannot be decoded, and say how many.
         root: where CIFAR-10 lies or goes; `cifar10_root()` by default. It may hold the official binary files, or the same images
             as files, train/<class>/<image> and test/<class>/<image>.
         progress: show bars while downloading or decoding.
@@ -101,8 +119,20 @@ def load_data(
     Raises:
         InputError: for an unknown name, a label count that does not fit, or a folder that is not such a data set.
     """
-    name = os.fspath(name_or_path)
-    natural, copy = False, ""
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise InputError(f"dataset={name_or_path!r} is not a name or a path; choose from {', '.join(NAMES)}, or give a folder.")
+    name = data_name(name_or_path)
+    for setting, value in (("flip", flip), ("skip_broken", skip_broken)):
+        if value is not None and not isinstance(value, bool):
+            raise InputError(f"{setting}={value!r} is not allowed; give True or False.")
+    if image_size is not None:
+        check_range("image_size", image_size, 8, 1024, whole=True)
+    if test_share is not None:
+        check_range("test_share", test_share, 0, 1, open_low=True, open_high=True)
+    of_folders = {"image_size": image_size, "test_share": test_share, "skip_broken": skip_broken or None}
+    if name in NAMES and (given := [f"{k}={v!r}" for k, v in of_folders.items() if v is not None]):
+        raise InputError(f"{' and '.join(given)} are for folders of images, and {name!r} is none; leave them out.")
+    natural, copy, x_unlabelled = False, "", None
     if name == "mnist1d":
         f = read_npz(Path(__file__).with_name("embedded") / "mnist1d.npz")
         x, y, x_test, y_test = f["x"][:, None], f["y"], f["x_test"][:, None], f["y_test"]
@@ -120,70 +150,118 @@ def load_data(
         else:
             x, y, x_test, y_test, classes = _cifar10(root)
         natural = True
-    elif Path(name).is_dir():
-        x, y, x_test, y_test, classes = load_folder(Path(name), progress)
+    elif os.path.isdir(name):
+        found, classes = load_folder(Path(name), image_size=image_size, skip_broken=skip_broken, progress=progress)
+        (x, y), (x_test, y_test) = _with_test(name, found, test_share)
+        x_unlabelled, _ = found.get("unlabelled", (None, None))
         natural = True
-    elif os.sep in name or "/" in name or Path(name).exists():
+    elif os.sep in name or "/" in name or os.path.exists(name):
         raise InputError(
-            f"dataset={name!r} is not a folder; give one with train/<class>/ and test/<class>/, or one of "
-            f"{', '.join(NAMES)}."
+            f"dataset={name!r} is not a folder; give one with train/<class>/ and test/<class>/ (--dataset; also where a saved "
+            f"run's images have moved), or one of {', '.join(NAMES)}."
         )
     else:
         check_choice("dataset", name, (*NAMES, "a folder"))
-    tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in (x, y, x_test, y_test))
     flip = natural if flip is None else flip
-    data = split(name, *tensors, classes, num_labels=num_labels, num_val=num_val, seed=seed, flip=flip)
-    return replace(data, copy=copy)
+    chosen = dict(num_labels=num_labels, num_val=num_val, seed=seed, flip=flip)
+    return replace(split(name, x, y, x_test, y_test, classes, x_unlabelled=x_unlabelled, **chosen), copy=copy)
+
+
+def data_name(name_or_path: str | os.PathLike) -> str:
+    """What a data set is called: its name, or the whole path of a folder, so that it is found from elsewhere, too."""
+    name = os.fspath(name_or_path)
+    return name if name in NAMES or not os.path.isdir(name) else os.path.abspath(name)
+
+
+def _with_test(name: str, found: dict, share: float | None):
+    """((x, y) to train on, (x, y) to test on) of a folder's parts."""
+    if "test" in found:
+        if share is not None:
+            raise InputError(f"test_share={share!r}, but {name} has a folder test/; leave one of them out.")
+        return found["train"], found["test"]
+    if share is None:
+        raise InputError(f"{name} has no folder test/; add test/<class>/, or set a share of train/ aside: --test-share 0.2.")
+    x, y = found["train"]
+    order, test = torch.randperm(len(y), generator=generator(0, "test share")).numpy(), np.zeros(len(y), bool)
+    for c, n in zip(*np.unique(y, return_counts=True)):
+        if n < 2:
+            raise InputError(f"a class of {name}/train has one image, too few to set a test share aside; give at least two.")
+        test[order[y[order] == c][: min(n - 1, max(1, round(share * n)))]] = True
+    return (x[~test], y[~test]), (x[test], y[test])
 
 
 def split(
     name: str,
-    x: Tensor,
-    y: Tensor,
-    x_test: Tensor,
-    y_test: Tensor,
-    classes: tuple[str, ...],
+    x,
+    y,
+    x_test,
+    y_test,
+    classes: Sequence[str],
     *,
+    x_unlabelled=None,
     num_labels: int | None,
     num_val: int = 0,
     seed: int = 0,
     flip: bool = False,
 ) -> SSLData:
-    """Split your own tensors as `load_data` does: x uint8 images or float signals or points, y whole numbers from 0."""
+    """Split your own data as `load_data` does. Tensors or NumPy arrays.
+
+    Args:
+        name: what `TrainConfig.dataset` calls them.
+        x, x_test: samples of one shape. uint8 images (N, C, H, W), (N, H, W, C) or (N, H, W), float signals (N, C, L), or float
+            points (N, F).
+        y, y_test: one class a sample, from 0 to C - 1, as (N,) or (N, 1), or one-hot (N, C). In y, -1 is an unknown class: the
+            sample goes into the unlabelled pool.
+        classes: C names.
+        x_unlabelled: more samples for the pool, whose classes nobody knows.
+        num_labels, num_val, seed: as for `load_data`; both are chosen among the samples whose class is known.
+        flip: may weak views mirror the images?
+
+    Raises InputError for anything else, such as values that are NaN.
+    """
     check_range("seed", seed, 0, whole=True)
-    classes = tuple(map(str, classes))
-    y, y_test = y.long(), y_test.long()
-    x, x_test = (a if a.dim() == 4 else a.float() for a in (x, x_test))
-    if len(classes) < 2:
+    if len(classes := tuple(map(str, classes))) < 2:
         raise InputError(f"{name!r} has {len(classes)} class; a classifier needs at least two.")
-    if x.dim() not in (2, 3, 4) or x.shape[1:] != x_test.shape[1:] or (x.dim() == 4 and x.dtype != torch.uint8):
-        raise InputError(
-            f"{name!r}: x is {tuple(x.shape)} {x.dtype}, x_test {tuple(x_test.shape)}; give both as uint8 images "
-            "(N, C, H, W), signals (N, C, L) or points (N, F), samples of one shape."
-        )
+    if len(set(classes)) < len(classes):
+        raise InputError(f"classes={classes!r} holds a name twice; give each class its own.")
+    if not isinstance(flip, bool):
+        raise InputError(f"flip={flip!r} is not allowed; give True or False.")
+    C = len(classes)
+    x, x_test = samples("x", x), samples("x_test", x_test)
+    y, y_test = class_numbers("y", y, C, unknown=True), class_numbers("y_test", y_test, C)
+    every = {"x": x, "x_test": x_test} | ({} if x_unlabelled is None else {"x_unlabelled": samples("x_unlabelled", x_unlabelled)})
+    if len({a.shape[1:] for a in every.values()}) > 1:
+        shapes = ", ".join(f"{k} {tuple(a.shape)}" for k, a in every.items())
+        raise InputError(f"{name!r}: samples differ in shape: {shapes}; give all of one shape.")
     for part, xs, ys in (("x", x, y), ("x_test", x_test, y_test)):
-        if len(xs) != len(ys) or not len(ys) or ys.min() < 0 or ys.max() >= len(classes):
-            raise InputError(
-                f"{name!r}: {part} has {len(xs)} samples and {len(ys)} labels; give one label per sample, each a whole "
-                f"number from 0 to {len(classes) - 1}."
-            )
-    check_range("num_val", num_val, 0, max(0, len(y) - len(classes)), whole=True)
-    order = torch.randperm(len(y), generator=generator(seed, "validation"))
-    val, pool = order[:num_val], order[num_val:].sort().values
+        if len(xs) != len(ys) or not len(ys):
+            raise InputError(f"{name!r}: {part} has {len(xs)} samples and {len(ys)} labels; give one label per sample.")
+    if x_unlabelled is not None:
+        x = torch.cat([x, every["x_unlabelled"]])
+        y = torch.cat([y, y.new_full((len(x) - len(y),), -1)])
+    known = (y >= 0).nonzero().squeeze(1)
+    check_range("num_val", num_val, 0, max(0, len(known) - C), whole=True)
+    val = known[torch.randperm(len(known), generator=generator(seed, "validation"))[:num_val]]
+    pool = torch.ones(len(y), dtype=torch.bool).index_fill_(0, val, False)
     x_pool, y_pool = (x[pool], y[pool]) if num_val else (x, y)  # no copy where none is needed
-    labelled = choose_labels(y_pool, len(classes), num_labels, generator(seed, "labels"))
+    labelled = choose_labels(y_pool, C, num_labels, generator(seed, "labels"))
     enough = max(1, 4_000_000 // x_pool[0, 0].numel())  # samples for a mean; float64 hides the number of threads
     some = x_pool[:: max(1, len(x_pool) // enough)].transpose(0, 1).flatten(1).double()
     mean, std = some.mean(1).float(), some.std(1).clamp(min=1e-6).float()
+    if not std.isfinite().all():
+        raise InputError(f"{name!r}: values as large as {x_pool.abs().max():.3g} are beyond float32; scale x down.")
     return SSLData(
-        name, classes, x_pool[labelled], y_pool[labelled], x_pool, y_pool, x[val], y[val], x_test, y_test, mean, std, flip
-    )
+        name, classes, x_pool[labelled], y_pool[labelled], x_pool, y_pool, x[val], y[val], x_test, y_test, mean, std, flip,
+        truth_known=len(known) == len(y),
+    )  # fmt: skip
 
 
 def choose_labels(y: Tensor, num_classes: int, num_labels: int | None, g: torch.Generator) -> Tensor:
-    """Indices of `num_labels` samples of y, the same number from every class; every sample where num_labels is None."""
+    """Indices of `num_labels` samples of y, the same number from every class; every sample of a known class where it is None."""
     if num_labels is None:
-        return torch.arange(len(y))
+        if not (y >= 0).any():
+            raise InputError("the class of every sample is unknown; give at least one label.")
+        return (y >= 0).nonzero().squeeze(1)
     check_range("num_labels", num_labels, 1, whole=True)
     if num_labels % num_classes:
         below = num_labels // num_classes * num_classes
@@ -243,7 +321,8 @@ def cifar10_at_hand() -> bool:
 
 def _cifar10_images(root: Path, progress: bool):
     """CIFAR-10 as image files. Its images come class by class, so indices differ from those of the official files."""
-    x, y, x_test, y_test, classes = load_folder(root, progress)
+    found, classes = load_folder(root, progress=progress)
+    (x, y), (x_test, y_test) = _with_test(str(root), found, None)
     if classes != CIFAR10_CLASSES or x.shape[1:] != (3, 32, 32):
         raise InputError(
             f"{root} is not CIFAR-10: it has {len(classes)} classes ({', '.join(classes[:3])}, ...) of {x.shape[3]}x{x.shape[2]} "

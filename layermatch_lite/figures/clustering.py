@@ -11,6 +11,7 @@ import math
 import numpy as np
 import torch
 
+from ..data.arrays import real_array
 from ..errors import InputError
 
 
@@ -66,11 +67,7 @@ def distance_to_center(z, y, weight) -> np.ndarray:
     An angle, because a linear layer reads directions: making w_c longer draws no feature nearer to it.
     """
     z, y = _fitting(z, y)
-    W = _array(weight)
-    if W.ndim != 2 or W.shape[1] != z.shape[1] or not np.isfinite(W).all():
-        raise InputError(
-            f"centres {W.shape} do not fit features {z.shape}; give finite centres (C, D) for features (N, D)."
-        )
+    W = real_array("weight", weight, (None, z.shape[1]))
     if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= len(W):
         raise InputError(
             f"labels from {y.min()} to {y.max()} do not fit {len(W)} centres; give whole numbers from 0 to {len(W) - 1}."
@@ -82,31 +79,17 @@ def distance_to_center(z, y, weight) -> np.ndarray:
 
 def drift(before, after) -> float:
     """How far a matrix of centres has moved, relative to its size: |after - before| / |before| (Frobenius norms)."""
-    before, after = _array(before), _array(after)
-    if before.shape != after.shape:
-        raise InputError(
-            f"centres of shapes {before.shape} and {after.shape} cannot be compared; give two of one network."
-        )
-    if not (np.isfinite(before).all() and np.isfinite(after).all()):
-        raise InputError("the centres hold NaN or infinity; training diverged, or they were never filled in.")
+    before = real_array("before", before, (None, None))
+    after = real_array("after", after, before.shape)
     size = np.linalg.norm(before)
     return float(np.linalg.norm(after - before) / size) if size > 0 else math.inf
 
 
-def _array(x) -> np.ndarray:
-    return (x.detach().cpu().double().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)).astype(np.float64)
-
-
 def _fitting(z, y) -> tuple[np.ndarray, np.ndarray]:
     """Features (N, D) and labels (N,) as arrays that fit together, without NaN."""
-    z, y = _array(z), np.asarray(y.cpu() if isinstance(y, torch.Tensor) else y)
-    if z.ndim != 2 or not len(z) or y.shape != z.shape[:1]:
+    z, y = real_array("z", z, (None, None)), np.asarray(y.cpu() if isinstance(y, torch.Tensor) else y)
+    if not len(z) or y.shape != z.shape[:1]:
         raise InputError(f"features {z.shape} and labels {y.shape} do not fit; give (N, D) features and (N,) labels.")
-    if not np.isfinite(z).all():
-        bad = int((~np.isfinite(z)).any(axis=1).sum())
-        raise InputError(
-            f"{bad} of {len(z)} features hold NaN or infinity; training diverged, or they were never filled in."
-        )
     return z, y
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -19,12 +20,12 @@ def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
     drawn = [lambda ax: _draw_accuracy(ax, outcomes)]
     if rows:
         drawn.append(lambda ax: draw_readouts(ax, rows))
-    if len(benefits):
+    if len(benefits) and benefits["alignment"].notna().any():
         drawn.append(lambda ax: _draw_alignment(ax, benefits))
     widths = (1, 1.3, 1.1)[: len(drawn)]
     figure = Figure(figsize=(WIDEST * sum(widths) / 3.4, 4.8), layout="constrained")
     config, seeds = outcomes[0].config, len({o.config.seed for o in outcomes})
-    figure.suptitle(f"{config.dataset}, {config.labels} labels, {seeds} seeds", fontsize=15)
+    figure.suptitle(f"{Path(config.dataset).name}, {config.labels} labels, {seeds} seeds", fontsize=15)
     axes = figure.subplots(1, len(drawn), squeeze=False, width_ratios=widths)
     return figure, " ".join(draw(ax) for draw, ax in zip(drawn, axes[0]))
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from ..data.arrays import real_array
 from ..errors import InputError, check_choice, check_range
-from ..system import cache_dir, cached_npz, threads
+from ..system import cache_dir, cached_npz, torch_settings
 
 
 def embed(
@@ -49,7 +49,7 @@ def embed(
     check_range("n_neighbors", n_neighbors, 2, whole=True)
     check_range("min_dist", min_dist, 0, 1)
     check_range("seed", seed, 0, 2**32 - 1, whole=True)
-    parts = [_checked(z, i) for i, z in enumerate(snapshots)]
+    parts = [real_array(f"snapshot {i}", z, (None, None)).astype(np.float32) for i, z in enumerate(snapshots)]
     if not parts:
         raise InputError("there are no snapshots to map; give at least one.")
     if len({p.shape[1] for p in parts}) != 1:
@@ -104,7 +104,7 @@ def _complete(n: int) -> Callable[[dict[str, np.ndarray]], bool]:
 
 
 def _umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, init: str) -> np.ndarray:
-    with threads():  # numba sets OpenMP's thread count for the whole process, and torch's with it
+    with torch_settings():  # numba sets OpenMP's thread count for the whole process, and torch's with it
         from umap import UMAP
 
         fit = UMAP(
@@ -116,15 +116,3 @@ def _umap(z: np.ndarray, n_neighbors: int, min_dist: float, seed: int, init: str
             tqdm_kwds={"disable": True},
         )
         return fit.fit_transform(z.astype(np.float32)).astype(np.float32)
-
-
-def _checked(z, i: int) -> np.ndarray:
-    z = z.detach().float().cpu().numpy() if isinstance(z, torch.Tensor) else np.asarray(z, np.float32)
-    if z.ndim != 2:
-        raise InputError(f"snapshot {i} has shape {z.shape}; give (N, D) features.")
-    if not np.isfinite(z).all():
-        bad = int((~np.isfinite(z)).any(axis=1).sum())
-        raise InputError(
-            f"{bad} of {len(z)} points in snapshot {i} hold NaN or infinity; training diverged, or they were never filled in."
-        )
-    return z

@@ -9,6 +9,7 @@ from os import PathLike
 from matplotlib.figure import Figure
 
 from ..system import write_atomically
+from .letters import in_plain_letters
 
 
 def show(figure_and_alt: tuple[Figure, str]) -> None:
@@ -24,6 +25,7 @@ def show(figure_and_alt: tuple[Figure, str]) -> None:
 def as_png(figure: Figure, small: bool = True) -> bytes:
     """The figure as a PNG without a date in it. small: in 256 colours, which takes longer."""
     buffer = io.BytesIO()
+    in_plain_letters(figure)
     figure.savefig(buffer, format="png", dpi=100)
     return shrink(buffer.getvalue()) if small else buffer.getvalue()
 

@@ -14,6 +14,7 @@ from ..data.sets import SSLData
 from ..data.views import Views
 from ..errors import InputError
 from ..models import in_mode
+from .letters import drawn_names
 from .style import class_styles, dress, label_left, legend_beside, panels
 
 
@@ -86,7 +87,7 @@ def decision_figure(
     parts = []
     for ax, (title, model) in zip(axes, models.items()):
         data, views = sets[title], Views(sets[title])
-        styles = class_styles(len(data.classes))
+        styles, names = class_styles(len(data.classes)), drawn_names(data.classes)
         between = [c - 0.5 for c in range(len(styles) + 1)]
         low, high = (data.x_unlabelled.amin(0) - 0.4).tolist(), (data.x_unlabelled.amax(0) + 0.4).tolist()
         xs, ys = (np.linspace(a, b, 160, dtype=np.float32) for a, b in zip(low, high))
@@ -99,10 +100,10 @@ def decision_figure(
         ax.scatter(*points[~mask].T, s=5, color="0.45", label="below τ")
         for c, (color, marker) in enumerate(styles):
             here = points[mask & (labels == c)]
-            ax.scatter(*here.T, s=20, color=color, marker=marker, label=f"pseudo-label {data.classes[c]}" if len(here) else None)
+            ax.scatter(*here.T, s=20, color=color, marker=marker, label=f"pseudo-label {names[c]}" if len(here) else None)
             labelled = data.x_labelled[data.y_labelled == c].numpy()
             ax.scatter(*labelled.T, s=240, color=color, marker=marker, edgecolor="black", linewidth=2.2, zorder=4)
-        wrong = mask & (labels != y)
+        wrong = mask & (labels != y) & (y >= 0)
         crossed = dict(color="black", marker="x", linewidth=1.0, label="wrong" if wrong.any() else None)
         ax.scatter(*points[wrong].T, s=26, zorder=3, **crossed)
         dress(ax, title, "x", grid=None)

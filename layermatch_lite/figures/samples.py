@@ -8,13 +8,14 @@ from matplotlib.figure import Figure
 from ..core.seeding import generator
 from ..data.sets import SSLData
 from ..data.views import Views
+from .letters import drawn_names, in_words
 
 COLORS = {"sample": "black", "weak": "#0072B2", "weak again": "#0072B2", "strong": "#D55E00", "strong again": "#D55E00"}
 
 
 def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
     """One labelled sample of up to three classes: as it is, in two weak views and in two strong ones."""
-    g, views = generator(seed, "figure"), Views(data)
+    g, views, names = generator(seed, "figure"), Views(data), drawn_names(data.classes)
     shown = range(min(3, len(data.classes)))
     x = torch.stack([data.x_labelled[data.y_labelled == c][0] for c in shown])
     draw = (views.plain, *[lambda x: views.weak(x, g)] * 2, *[lambda x: views.strong(x, g)] * 2)
@@ -26,9 +27,10 @@ def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
         for ax, sample in zip(column, batch):
             _draw_sample(ax, sample, data, COLORS[title])
     for c in shown:
-        axes[c, 0].set_ylabel(data.classes[c], fontsize=13, rotation=0, ha="right", va="center")
-    names = ", ".join(data.classes[c] for c in shown)
-    return figure, f"One sample of each of the classes {names} of {data.name}, with two weak and two strong views."
+        axes[c, 0].set_ylabel(names[c], fontsize=13, rotation=0, ha="right", va="center")
+    words = ", ".join(data.classes[c] for c in shown)
+    alt = f"One sample of each of the classes {words} of {data.name}, with two weak and two strong views."
+    return figure, alt + in_words(data.classes)
 
 
 def _draw_sample(ax, sample: torch.Tensor, data: SSLData, color: str) -> None:

@@ -63,6 +63,7 @@ def panels(
 
     options: of `subplots`.
     """
+    check_range("number of panels", count, 1, whole=True)
     columns = min(count, 2)
     rows = -(-count // columns)
     figure = Figure(figsize=(min(WIDEST, width * columns + beside), height * rows), layout="constrained")

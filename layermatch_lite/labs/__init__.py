@@ -9,7 +9,7 @@ saved to a file.
 """
 
 from .frame import Lab
-from .lessons import STATES, DecisionState, NoiseState, ThresholdState, TimeMachineState, TrainingState
+from .lessons import RUNS, STATES, DecisionState, NoiseState, ThresholdState, TimeMachineState, TrainingState
 
 __all__ = ["DecisionLab", "LiveRun", "NoiseLab", "ThresholdLab", "TimeMachine", "TrainingLab", "classroom"]
 
@@ -24,6 +24,8 @@ def TimeMachine(link: str = "", **settings) -> Lab:
 
     run, beside: names of `list_recorded`, or paths of recordings of your own.
     """
+    if not link and str(settings.get("run", "digits_fixmatch")) not in RUNS:
+        settings.setdefault("beside", "none")  # a recording of your own stands alone until you choose
     return Lab([TimeMachineState], link, **settings)
 
 
@@ -50,7 +52,8 @@ def classroom(query: str = "") -> Lab:
     # A lesson link holds & and = itself, so it is everything that follows; a browser may have encoded it.
     from urllib.parse import unquote_plus
 
-    return Lab(STATES, unquote_plus(query.partition("lesson=")[2]))
+    lesson = query.partition("lesson=")[2]
+    return Lab(STATES, lesson if "?" in lesson else unquote_plus(lesson))  # a link encodes its own values, once
 
 
 def __getattr__(name: str):

@@ -21,11 +21,13 @@ CLASSES = {"mnist1d": 10, "digits": 10, "two_moons": 2, "blobs": 4}
 def config_of(state: TrainingState, method: str) -> TrainConfig:
     """The very settings that `train` would take for the same run."""
     noisy = state.noise != "none" and METHODS[method].unlabelled
+    of_labels = dict(noise=state.noise, noise_rate=state.rate) if noisy else {}
+    if METHODS[method].unlabelled and not METHODS[method].freematch:
+        of_labels["threshold"] = state.tau
     every = state.steps // RECORDS
     return TrainConfig.preset(
         "demo_cpu", dataset=state.dataset, num_labels=state.per_class * CLASSES[state.dataset], method=method, seed=state.seed,
-        threshold=state.tau, steps=state.steps, log_every=every, noise=state.noise if noisy else None,
-        noise_rate=state.rate if noisy else None,
+        steps=state.steps, log_every=every, **of_labels,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import anywidget
 import traitlets
@@ -15,6 +16,7 @@ import traitlets
 from ..errors import InputError
 from . import packs, page
 from .background import problem
+from .cells import close_parts, closed_with_its_cell
 from .lessons import PLANS, LabState
 
 
@@ -29,6 +31,7 @@ class Lab(anywidget.AnyWidget):
 
     def __init__(self, states: Sequence[type[LabState]], link: str = "", **settings):
         self.states, self.benches = {state.lab: state for state in states}, {}
+        self.folder = Path.cwd()  # where relative paths are from, wherever the notebook goes
         if settings:
             link = states[0].from_link(link or f"{states[0].lab}?").but(**settings).link()
         elif link and len(states) == 1:
@@ -36,7 +39,7 @@ class Lab(anywidget.AnyWidget):
         plans = [plan._asdict() for plan in PLANS] if len(states) > 1 else []
         super().__init__(specs=[state.spec() for state in states], plans=plans, link=link)
         self.on_msg(lambda _, message, buffers: self.hear(message))
-        _closed_with_its_cell(self)
+        closed_with_its_cell(self)
 
     @property
     def state(self) -> LabState:
@@ -65,11 +68,11 @@ class Lab(anywidget.AnyWidget):
             link = key.removeprefix("trained ")
             lab = link.partition("?")[0]
             return self.bench(lab).block(self.states[lab].from_link(link))
-        if (packs.SHIPPED / f"{key}.pack").is_file() or kind not in ("run", "pictures"):
+        if f"{key}.pack" in {path.name for path in packs.SHIPPED.glob("*.pack")} or kind not in ("run", "pictures"):
             return packs.shipped(key)
         from .recorded import pictures, run_pack
 
-        return {"run": run_pack, "pictures": pictures}[kind](name)
+        return {"run": run_pack, "pictures": pictures}[kind](name, self.folder)
 
     def bench(self, name: str):
         """What trains for this lab; torch is imported only now."""
@@ -83,8 +86,8 @@ class Lab(anywidget.AnyWidget):
     def close(self) -> None:
         for bench in self.benches.values():
             bench.close()
-        if self.comm is not None:  # not closed before
-            self.layout.close()
+        self.benches.clear()  # IPython's Out may hold the widget for ever: it must not hold trained networks
+        close_parts(self)
         super().close()
 
     def _repr_mimebundle_(self, **kwargs):
@@ -95,29 +98,9 @@ class Lab(anywidget.AnyWidget):
             return data
         from .stills import still
 
-        png, alt = still(self.state, self.data)
+        try:
+            png, alt = still(self.state, self.data)
+        except InputError as error:  # the live lab says it, too
+            return {**live, "text/plain": f"{self.state.title}: {error}"}, {"lab": self.state.link()}
         return {**live, "text/plain": alt, "image/png": png}, {"image/png": {"alt": alt}, "lab": self.state.link()}
 
-
-_of_cells: dict[str, list[Lab]] = {}
-
-
-def _closed_with_its_cell(lab: Lab) -> None:
-    """When a cell is run again, the labs that its last run made are closed: they are on no screen any more."""
-    try:
-        from IPython import get_ipython
-
-        shell = get_ipython()
-        cell = shell.get_parent()["metadata"].get("cellId") if shell is not None else None
-    except (ImportError, AttributeError, KeyError):
-        return
-    if cell is None:
-        return
-    if _close_before not in shell.events.callbacks["pre_run_cell"]:
-        shell.events.register("pre_run_cell", _close_before)
-    _of_cells.setdefault(cell, []).append(lab)
-
-
-def _close_before(info) -> None:
-    for lab in _of_cells.pop(getattr(info, "cell_id", None), []):
-        lab.close()

@@ -143,7 +143,7 @@ class TimeMachineState(LabState):
 
     lab, title, question = "time", "Time machine", "When did it go wrong, and with whom?"
 
-    snapshot: int = number(20, "moment", 0, 999, 1, "Which of the run's recorded moments.", main=True)
+    snapshot: int = number(20, "moment", 0, 99_999, 1, "Which of the run's recorded moments.", main=True)
     run: str = choice("digits_fixmatch", "left", RUNS, "A recorded training.", main=True, open=True)
     beside: str = choice(
         "digits_layermatch", "right", NONE | RUNS, "A second one, on the same clock.", main=True, open=True
@@ -180,7 +180,7 @@ class ThresholdState(LabState):
     lab, title, question = "threshold", "Threshold lab", "What does τ let through, and at what price?"
 
     tau: float = number(0.8, "threshold τ", 0.0, 0.99, 0.01, _TAU, main=True)
-    snapshot: int = number(2, "moment", 0, 999, 1, "Which of the run's recorded moments.", main=True)
+    snapshot: int = number(2, "moment", 0, 99_999, 1, "Which of the run's recorded moments.", main=True)
     run: str = choice("mnist1d_fixmatch", "run", RUNS, "A recorded training.", open=True)
     label: str = choice(
         "all",

@@ -20,7 +20,9 @@ from ..runs.config import TrainConfig
 from ..runs.run import Run
 from ..runs.train import train_steps
 from ..studies.report import NAMES
+from ..system import reserved
 from .background import Worker
+from .cells import close_parts, closed_with_its_cell
 
 WIDTH, HEIGHT = 1100, 420  # of the picture, in pixels
 FRAME_SECONDS = 0.5  # between two lines about a running training
@@ -43,9 +45,9 @@ class LiveRun(widgets.VBox):
 
         A run of your own network needs a network of the same shapes to be resumed.
         """
-        self.config, self.path, self.data, self.model = config, Path(path), data, model
-        self.run: Run | None = None
-        self.worker = Worker()
+        self.worker, self.run = Worker(), None
+        self.config, self.data, self.model = config, data, model
+        self.path, self.place = Path(path).expanduser().absolute(), str(path)  # where the file is, and how it was called
         self.status, self.error = Message(), Message(role="alert")
         self.progress = widgets.IntProgress(max=config.steps, layout={"width": "260px"})
         self.picture = Picture(width=WIDTH, height=HEIGHT)
@@ -62,6 +64,7 @@ class LiveRun(widgets.VBox):
             ]
         )
         self.add_class("lml-form")
+        closed_with_its_cell(self)
         self._look_into_file()
         self._draw()
 
@@ -96,6 +99,14 @@ class LiveRun(widgets.VBox):
         """End after the current step; the file holds the last record."""
         self.worker.stop()
 
+    def close(self) -> None:
+        """Stop, and free everything; the file stays."""
+        self.stop()
+        if not self.worker.running and self.worker.wait(0):
+            self.run = self.data = self.model = None
+        close_parts(self)
+        super().close()
+
     def _look_into_file(self) -> None:
         if not self.path.exists():
             self.status.say("Start begins a new run.")
@@ -103,27 +114,28 @@ class LiveRun(widgets.VBox):
         try:
             self.run = Run.load(self.path, model=self.model)
             if changed := self.run.config.differences(self.config):
-                raise InputError(f"{self.path} holds a run with other settings ({', '.join(changed)}); choose another path.")
+                raise InputError(f"{self.place} holds a run with other settings ({', '.join(changed)}); choose another path.")
         except InputError as error:
             self.run = None
             self.error.say(str(error))
             return
         self.progress.value = self.run.step
-        found = f"{self.path} holds this run at step {self.run.step} of {self.config.steps}"
+        found = f"{self.place} holds this run at step {self.run.step} of {self.config.steps}"
         self.status.say(f"{found}; it is finished." if self.run.finished else f"{found}: Start resumes it.")
 
     def _steps(self) -> Iterator[Run]:
-        resume = self.path if self.path.exists() else None
-        for run in train_steps(self.config, self.data, model=self.model, resume=resume):
-            if run.step == 0 or run.just_logged:
-                try:
-                    run.save(self.path)
-                    self.error.say("")
-                except InputError as error:
-                    if run.saved is None:
-                        raise
-                    self.error.say(f"{error} The file holds step {run.saved}; training continues.")
-            yield run
+        with reserved(self.path):
+            resume = self.path if self.path.exists() else None
+            for run in train_steps(self.config, self.data, model=self.model, resume=resume):
+                if run.step == 0 or run.just_logged:
+                    try:
+                        run.save(self.path)
+                        self.error.say("")
+                    except InputError as error:
+                        if run.saved is None:
+                            raise
+                        self.error.say(f"{error} The file holds step {run.saved}; training continues.")
+                yield run
 
     def _stepped(self, run: Run) -> None:
         self.run, now = run, time.monotonic()
@@ -140,6 +152,9 @@ class LiveRun(widgets.VBox):
             self.status.say(f"step {run.step} of {self.config.steps} on {run.environment['device']}{speed}")
 
     def _ended(self, error: BaseException | None, stopped: bool) -> None:
+        if self.comm is None:  # closed
+            self.run = self.data = self.model = None
+            return
         if error is not None:
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             self.error.say(f"{kind}{error}")
@@ -148,10 +163,10 @@ class LiveRun(widgets.VBox):
         self.progress.value = self.run.step
         self._draw()
         if self.run.finished:
-            where = f"kept in {self.path}" if self.run.saved == self.run.step else "but its end could not be saved"
+            where = f"kept in {self.place}" if self.run.saved == self.run.step else "but its end could not be saved"
             self.status.say(f"finished: test accuracy {self.run.accuracy:.3f} (EMA model), {where}")
         else:
-            held = f"{self.path} holds step {self.run.saved}, and Start resumes there"
+            held = f"{self.place} holds step {self.run.saved}, and Start resumes there"
             self.status.say(f"stopped at step {self.run.step}; {held}")
 
     def _draw(self) -> None:
@@ -160,7 +175,7 @@ class LiveRun(widgets.VBox):
             last = self.history[-1]
             keys = {"accuracy": "test accuracy", "mask_rate": "mask rate", "pseudo_label_accuracy": "right among them"}
             values = [f"{name} {last[key]:.3f}" for key, name in keys.items() if last.get(key) is not None]
-            if rows := last.get("layer_benefit"):
+            if rows := [row for row in last.get("layer_benefit") or () if row["benefit"] is not None]:
                 values += [f"layer benefit {row['benefit']:+.2f} in {row['layer']}" for row in (rows[0], rows[-1])]
             text = f"at step {last['step']} of {self.config.steps}: {', '.join(values)}"
         with self.picture.hold_sync():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from ..errors import InputError
-from ..system import threads
+from ..system import torch_settings
 from . import curves, decisions
 from .background import Worker, problem
 from .lessons import Trained
@@ -19,7 +19,7 @@ class LiveBench:
 
     def __init__(self, states: type[Trained], send: Callable, make: Callable, watch: Callable):
         self.states, self.send, self.make, self.watch = states, send, make, watch
-        self.worker, self.training, self.session = Worker(), None, None
+        self.worker, self.training, self.session, self.closed = Worker(), None, None, False
 
     def hear(self, message: dict) -> None:
         """{do: "train", link, again}: train to the link's step, from the start where `again`; {do: "stop"}."""
@@ -35,7 +35,7 @@ class LiveBench:
         told = 0.0
 
         def frames():
-            with threads(1):  # beside a browser two OpenMP threads wait for one another and are slower than one
+            with torch_settings(1):  # beside a browser two OpenMP threads wait for one another and are slower than one
                 if self.session is None:
                     self.session = self.make(state)
                 yield from self.watch(state, self.session, state.step)
@@ -50,7 +50,9 @@ class LiveBench:
                 self.send({"training": name, "progress": step / max(1, state.step), "doing": f"step {step} of {state.step}"})
 
         def ended(error: BaseException | None, stopped: bool) -> None:
-            if error is not None:
+            if self.closed:
+                self.session = None
+            elif error is not None:
                 self.session = None
                 self.send(problem(error) | {"training": name})
             else:
@@ -63,13 +65,16 @@ class LiveBench:
         self.worker.stop()
         self.worker.wait(5)
         self.training, self.session, block = state.whole().link(), self.make(state), None
-        with threads(1):
+        with torch_settings(1):
             for _, frame in self.watch(state, self.session, state.step):
                 block = frame or block
         return block
 
     def close(self) -> None:
+        self.closed, self.session = True, None  # the thread lets go of its own at the end of the step
         self.worker.stop()
+        curves._data.cache_clear()
+        decisions._points.cache_clear()
 
 
 BENCHES = {

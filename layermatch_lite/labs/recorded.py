@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from ..data.sets import cifar10_at_hand, cifar10_root, load_data
 from ..errors import InputError
-from ..runs.recording import Recording, find_images, load_recorded
+from ..runs.recording import Recording, find_images, list_recorded, load_recorded
 from ..runs.train import data_of
 from . import packs
 from .lessons import run_name
 
 NEIGHBORS = 10
+UNKNOWN = 255  # a true class that nobody knows, in a block for the page
 
 
-def run_pack(run: str) -> bytes:
+def run_pack(run: str, folder: Path = Path()) -> bytes:
     """The block of a recording at a path. Raises InputError where it is missing, damaged, too new, or FreeMatch's."""
-    return pack_of(Recording.load(run), run)
+    return pack_of(Recording.load(folder / Path(run).expanduser()), run)
 
 
 def pack_of(r: Recording, run: str, umap: np.ndarray | None = None, **about) -> bytes:
@@ -28,18 +30,21 @@ def pack_of(r: Recording, run: str, umap: np.ndarray | None = None, **about) -> 
     """
     if r.config.switches.freematch:
         raise InputError(f"{run} records FreeMatch, which has a tau for each class, and the labs draw one; give another.")
-    maps = {"pca": packs.on_map(r.features[:, :, :2].astype(np.float32))}
+    if len(r.classes) > UNKNOWN:
+        raise InputError(f"{run} has {len(r.classes)} classes, and the labs draw at most {UNKNOWN}.")
+    flat = r.features[:, :, :2].astype(np.float32)
+    maps = {"pca": packs.on_map(np.pad(flat, ((0, 0), (0, 0), (0, 2 - flat.shape[2]))))}
     if umap is not None:
         maps["umap"] = packs.on_map(umap)
     about |= {
-        "run": run, "name": run_name(Path(run).stem if run.endswith(".npz") else run), "data": r.data_name,
+        "run": run, "name": run_name(run if run in list_recorded() else Path(run).stem), "data": r.data_name,
         "method": r.config.method, "tau": r.config.threshold, "classes": r.classes, "seed": r.config.seed,
-        "steps": r.steps.tolist(), "N": len(r.y_true),
+        "steps": r.steps.tolist(), "N": len(r.y_true), "samples": hashlib.sha256(r.sample).hexdigest()[:16],
         "maps": list(maps), "pictures": pictures_key(r, run),
     }  # fmt: skip
     return packs.pack(
         about, labels=r.labels.astype(np.uint8), mask=r.mask.astype(np.uint8), confidence=confidences(r),
-        y=r.y_true.astype(np.uint8), near=neighbours(r), **maps,
+        y=np.where(r.y_true < 0, UNKNOWN, r.y_true).astype(np.uint8), near=neighbours(r), **maps,
     )  # fmt: skip
 
 
@@ -61,27 +66,33 @@ def neighbours(r: Recording) -> np.ndarray:
     """(S, N, k) uint16: every sample's nearest others in feature space."""
     k, found = min(NEIGHBORS, len(r.y_true) - 1), []
     for z in r.features.astype(np.float32):
-        distance = ((z[:, None] - z[None]) ** 2).sum(axis=2)
-        np.fill_diagonal(distance, np.inf)
-        found.append(np.argsort(distance, axis=1, kind="stable")[:, :k])
+        rows = []
+        for i in np.array_split(np.arange(len(z)), max(1, len(z) // 100)):  # not all distances at once
+            distance = ((z[i, None] - z[None]) ** 2).sum(axis=2)
+            distance[np.arange(len(i)), i] = np.inf
+            rows.append(np.argsort(distance, axis=1, kind="stable")[:, :k])
+        found.append(np.concatenate(rows))
     return np.stack(found).astype(np.uint16)
 
 
 def pictures_key(r: Recording, run: str) -> str:
     """Under which key the page asks for the samples themselves; nothing for points in the plane."""
-    if r.about["name"] in ("digits", "mnist1d") and not run.endswith(".npz"):
+    if r.about["name"] in ("digits", "mnist1d") and run in list_recorded():
         return f"pictures_{r.about['name']}"
     return f"pictures_{run}" if r.about["name"] in ("digits", "mnist1d", "cifar10") else ""
 
 
-def pictures(run: str) -> bytes:
+def pictures(run: str, folder: Path = Path()) -> bytes:
     """The recorded samples as their data set stores them; CIFAR-10's come from the reader's own copy.
 
     Raises InputError where there is none.
     """
-    r = Recording.load(run) if run.endswith(".npz") else load_recorded(run)
+    r = load_recorded(run) if run in list_recorded() else Recording.load(folder / Path(run).expanduser())
     if r.about["name"] != "cifar10":
-        x = data_of(r.config).x_unlabelled[r.sample.astype(int)].numpy()
+        data = data_of(r.config)
+        if data.fingerprint != r.about.get("fingerprint"):
+            raise InputError(f"{run} records other {r.about['name']} than load_data gives: there is no picture of its samples.")
+        x = data.x_unlabelled[r.sample.astype(int)].numpy()
     elif not cifar10_at_hand():
         where = f"your own CIFAR-10, which is not in {cifar10_root()}"
         raise InputError(f"the photographs come from {where}; load_data('cifar10') downloads it.")

@@ -8,6 +8,8 @@ from dataclasses import fields
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..errors import InputError, check_choice
+from ..figures.letters import drawn_names, in_plain_letters
 from ..figures.style import row_styles
 from . import packs
 from .lessons import ERRORS, DecisionState, LabState, NoiseState, ThresholdState, TimeMachineState, TrainingState
@@ -25,6 +27,7 @@ def still(state: LabState, block) -> tuple[bytes, str]:
     figure = Figure(figsize=(11, 4.2), dpi=100, layout="constrained")
     alt = _DRAW[type(state)](figure, state, lambda key: packs.unpack(block(key)))
     buffer = io.BytesIO()
+    in_plain_letters(figure)
     figure.savefig(buffer, format="png")
     from PIL import Image
 
@@ -35,17 +38,21 @@ def still(state: LabState, block) -> tuple[bytes, str]:
 
 def _map(ax, points, y, said, over, classes, title: str) -> None:
     """Points by true class; a number where the label is wrong, faint where it does not count."""
-    wrong = over & (said != y)
+    known, names = y < len(classes), drawn_names(classes)
+    short = [name[:2] if name == whole else str(c) for c, (name, whole) in enumerate(zip(names, classes))]
+    wrong = over & known & (said != y)  # what nobody knows is not wrong
+    for part, alpha in ((over, 0.9), (~over, 0.25)):
+        ax.scatter(*points[part & ~known].T, s=22, color="0.46", alpha=alpha, linewidth=0)
     for c in range(len(classes)):
-        own = y == c
-        ax.scatter(*points[own & ~over].T, s=22, color=CLASS[c], alpha=0.25, linewidth=0)
-        ax.scatter(*points[own & over & ~wrong].T, s=26, color=CLASS[c], linewidth=0)
-        ax.scatter(*points[own & wrong].T, s=90, facecolor="white", edgecolor=CLASS[c])
-        ax.annotate(
-            classes[c], np.median(points[own], axis=0), fontsize=15, fontweight="bold", ha="center", color="0.15"
-        )
+        own, color = y == c, CLASS[c % len(CLASS)]
+        ax.scatter(*points[own & ~over].T, s=22, color=color, alpha=0.25, linewidth=0)
+        ax.scatter(*points[own & over & ~wrong].T, s=26, color=color, linewidth=0)
+        ax.scatter(*points[own & wrong].T, s=90, facecolor="white", edgecolor=color)
+        if own.any():
+            middle = np.median(points[own], axis=0)
+            ax.annotate(names[c], middle, fontsize=15, fontweight="bold", ha="center", color="0.15")
     for k in np.flatnonzero(wrong):
-        ax.annotate(classes[said[k]][:2], points[k], fontsize=7, ha="center", va="center")
+        ax.annotate(short[said[k]], points[k], fontsize=7, ha="center", va="center")
     ax.set_title(title, fontsize=13)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -106,36 +113,32 @@ def _gradient(figure, state: NoiseState, about: dict, a: dict) -> str:
 
 
 def _time(figure, state: TimeMachineState, block) -> str:
-    runs = [state.run] + [state.beside] * (state.beside != "none")
-    parts = []
-    for ax, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
-        about, a = block(f"run_{run}")
-        s, kind = (
-            min(state.snapshot, len(about["steps"]) - 1),
-            state.map if state.map in about["maps"] else about["maps"][0],
-        )
-        over, wrong = a["mask"][s].astype(bool), a["labels"][s] != a["y"]
-        when = f"{about['name']}, step {about['steps'][s]}"
-        words = f"{when}: {(over & wrong).sum()} of {over.sum()} labels over τ = {about['tau']:g} are wrong"
-        _map(
-            ax,
-            a[kind][s].astype(float),
-            a["y"],
-            a["labels"][s],
-            over,
-            about["classes"],
-            words.replace(" labels over", "\nlabels over"),
-        )
+    found = [block(f"run_{run}") for run in (state.run, state.beside) if run != "none"]
+    (left, here), parts = found[0], []
+    now = left["steps"][min(state.snapshot, len(left["steps"]) - 1)]
+    for ax, (about, a) in zip(figure.subplots(1, len(found), squeeze=False)[0], found):
+        s = max(0, int(np.searchsorted(about["steps"], now, side="right")) - 1)  # one clock, the left run's
+        kind = state.map if state.map in about["maps"] else about["maps"][0]
+        known, over = a["y"] < len(about["classes"]), a["mask"][s].astype(bool)
+        wrong = over & known & (a["labels"][s] != a["y"])
+        of = "" if known.all() else "whose true class is known "
+        words = f"{about['name']}, step {about['steps'][s]}: {wrong.sum()} of {(over & known).sum()} labels over"
+        words += f" τ = {about['tau']:g} {of}are wrong"
+        points = a[kind][s].astype(float)
+        _map(ax, points, a["y"], a["labels"][s], over, about["classes"], words.replace(" labels over", "\nlabels over"))
         parts.append(words)
-        if 0 <= state.sample < about["N"]:
-            ax.scatter(
-                *a[kind][s][state.sample].astype(float), s=300, facecolor="none", edgecolor="black", linewidth=3
-            )
+        which = {one["samples"] for one in (about, left) if "samples" in one}  # shipped recordings do not say
+        same = about["data"] == left["data"] and np.array_equal(a["y"], here["y"]) and len(which) < 2  # as the page decides it
+        if 0 <= state.sample < about["N"] and same:
+            ax.scatter(*points[state.sample], s=300, facecolor="none", edgecolor="black", linewidth=3)
     return f"{'; '.join(parts)}."
 
 
 def _threshold(figure, state: ThresholdState, block) -> str:
     about, a = block(f"run_{state.run}")
+    if (a["y"] >= len(about["classes"])).any():
+        raise InputError(f"{about['name']}: the true classes of some samples are unknown, and this lab counts right labels.")
+    check_choice("label", state.label, ["all", *about["classes"]])
     s, ax = min(state.snapshot, len(about["steps"]) - 1), figure.subplots()
     confidence, right = a["confidence"][s] / packs.SCALE, a["labels"][s] == a["y"]
     chosen = (
@@ -144,8 +147,8 @@ def _threshold(figure, state: ThresholdState, block) -> str:
         else np.ones(about["N"], bool)
     )
     taus = np.linspace(0, 0.99, 100)
-    over = confidence[chosen][None] >= taus[:, None]
-    rate, both = over.mean(axis=1), (over & right[chosen]).mean(axis=1)
+    over, n = confidence[chosen][None] >= taus[:, None], max(1, chosen.sum())
+    rate, both = over.sum(axis=1) / n, (over & right[chosen]).sum(axis=1) / n
     with np.errstate(invalid="ignore"):
         curves = {
             "pass τ": (rate, "#B87700", "--"),
@@ -157,10 +160,11 @@ def _threshold(figure, state: ThresholdState, block) -> str:
     ax.axvline(state.tau, color="#00558c")
     ax.set(xlabel="threshold τ", ylabel="share", ylim=(0, 1.02))
     ax.legend()
-    here = (confidence[chosen] >= state.tau).mean()
-    good = right[chosen][confidence[chosen] >= state.tau].mean() if here else float("nan")
+    passed = confidence[chosen] >= state.tau
     when = f"{about['name']}, step {about['steps'][s]}"
-    return f"{when}: {here:.0%} pass τ = {state.tau:.2f}, {good:.0%} of these labels are right."
+    right = f", {right[chosen][passed].mean():.0%} of these labels are right" if passed.any() else ""
+    share = f"{passed.mean():.0%}" if len(passed) else "none of 0 samples"
+    return f"{when}: {share} pass τ = {state.tau:.2f}{right}."
 
 
 def _decision(figure, state: DecisionState, block) -> str:

@@ -8,6 +8,7 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -21,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, check_range
-from ..system import threads, usable_cores
+from ..system import torch_settings, usable_cores
 from .config import TrainConfig
 from .run import Run
-from .train import data_of, save_or_warn, train_steps
+from .train import check_fit, data_of, save_or_warn, train_steps
 
 SAVE_EVERY = 30.0  # seconds, at least, between two saves of a run that is kept
 
@@ -70,10 +71,10 @@ def run_all(
     watch: watch(run, data, memory) is called before the first step and after every step, with a dict of its own for each run;
     what it returns, unless None, is kept in `Outcome.seen`.
 
-    each: each(i, outcome) is called here as soon as config i has been trained.
+    each: each(i, outcome) is called here as soon as config i has been trained; False says that it could not keep the outcome.
 
     keep: a folder where long runs are saved at their records, at most twice a minute. The next call continues them; once `each`
-    has returned, the file goes. A watch must then remember nothing but what it returned (`run.seen`).
+    has kept the outcome, the file goes. A watch must then remember nothing but what it returned (`run.seen`).
 
     Ctrl-C (or a kernel interrupt) stops all of them at once and raises KeyboardInterrupt. A single worker is this process.
     """
@@ -82,27 +83,27 @@ def run_all(
 
     if workers is not None:
         check_range("workers", workers, 1, whole=True)
+    keep = None if keep is None else Path(keep).absolute()
+    _check_all(configs)
     workers = max(1, min(workers or usable_cores(), len(configs)))
     settings = dict(return_as="generator_unordered", pre_dispatch=workers, batch_size=1, idle_worker_timeout=60)
+    if workers > 1:
+        settings |= {"initializer": _end_with, "initargs": (os.getpid(),)}
     pool = Parallel(workers, backend="loky", **settings)
     outcomes: dict[int, Outcome] = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         steps = np.memmap(Path(folder) / "steps", np.int64, "w+", shape=len(configs) + 1)  # each run's; none is not allowed
         with _bar(steps, sum(c.steps for c in configs), title, progress):
             with _interrupts_held_back():
-                found = pool(delayed(_train_one)(i, c, watch, keep, steps.filename, os.getpid()) for i, c in enumerate(configs))
+                found = pool(delayed(_train_one)(i, c, watch, keep, steps.filename) for i, c in enumerate(configs))
             try:
                 for i, outcome in found:
                     outcomes[i] = outcome
-                    if each is not None:
-                        each(i, outcome)
-                    if keep is not None:
+                    kept = each is None or each(i, outcome) is not False
+                    if keep is not None and kept:
                         _place(keep, configs[i], watch).unlink(missing_ok=True)
             except BrokenProcessPool as error:
-                raise InputError(
-                    f"A worker process died ({str(error).splitlines()[0]}). If memory ran out, use fewer (--workers 1); "
-                    "otherwise see what it printed above."
-                ) from error
+                raise InputError(f"A worker process died: {_cause_of_death(error)}") from error
             finally:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that not every outcome was fetched
@@ -112,6 +113,16 @@ def run_all(
     if workers > 1:
         get_reusable_executor(reuse=True).shutdown()  # idle workers would keep their memory for five minutes
     return [outcomes[i] for i in range(len(configs))]
+
+
+def _cause_of_death(error: BrokenProcessPool) -> str:
+    """Why a worker died, as far as can be told, and what to do."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script and os.path.isfile(script) and "__main__" not in Path(script).read_text(encoding="utf-8", errors="replace"):
+        return f"workers run {script} again. Put its calls under `if __name__ == '__main__':`, or use one process (workers=1)."
+    if "SIGKILL" in str(error):
+        return "it was killed, as systems do when memory runs out. Use fewer processes (--workers 1, workers=1)."
+    return f"{str(error).splitlines()[0]} See what it printed above; one process alone (--workers 1, workers=1) shows more."
 
 
 @contextmanager
@@ -164,11 +175,32 @@ def _place(folder: Path, config: TrainConfig, watch: Callable | None) -> Path:
     return folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.pt"
 
 
+def _check_all(configs: Sequence[TrainConfig]) -> None:
+    """Find out before the first run is trained that a later one cannot be; a folder is decoded here, once, for all workers."""
+    data, known = None, None
+    of_data = ("dataset", "num_labels", "num_val", "flip", "image_size", "test_share", "skip_broken")
+    for config in sorted(configs, key=lambda c: repr([getattr(c, name) for name in of_data])):
+        if known != (wanted := [getattr(config, name) for name in of_data]):
+            data, known = data_of(config), wanted
+        check_fit(config, data)
+
+
+def _end_with(parent: int) -> None:
+    """In a worker: end when the parent has ended, whatever ended it and whatever this process is doing then."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    if os.name == "posix":
+        threading.Thread(target=watch, daemon=True, name="layermatch_lite parent").start()
+
+
 def _train_one(
-    i: int, config: TrainConfig, watch: Callable | None, keep: Path | None, counts: str, parent: int
+    i: int, config: TrainConfig, watch: Callable | None, keep: Path | None, counts: str
 ) -> tuple[int, Outcome]:
     steps, memory = np.memmap(counts, np.int64, "r+"), {}
-    here = os.getpid() == parent
     path = None if keep is None else _place(keep, config, watch)
     resume = path if path is not None and path.exists() else None
     if resume is not None:
@@ -177,7 +209,7 @@ def _train_one(
         except InputError as error:
             raise InputError(f"{error} Deleting it lets this run start over.") from error
     saved = time.monotonic()
-    with threads(1):
+    with torch_settings(1):
         data = data_of(config)
         for n, run in enumerate(train_steps(config, data, resume=resume)):
             watched = n == 0 and resume is not None  # before it was stopped
@@ -187,8 +219,6 @@ def _train_one(
                 save_or_warn(run, path)
                 saved = time.monotonic()
             steps[i] = run.step
-            if not here and os.name == "posix" and os.getppid() != parent:
-                os._exit(1)  # the parent was killed, and nobody waits for this run
     return i, Outcome(config, run.history, run.seconds, run.environment, run.seen, run.data)
 
 

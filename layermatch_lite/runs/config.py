@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.sets import NAMES, data_name
 from ..errors import InputError, check_choice
 from ..variants.settings import VARIANT, Variant
 from .fields import check_fields, setting
@@ -56,12 +58,21 @@ class TrainConfig:
     """
 
     dataset: str = setting(
-        "mnist1d", "mnist1d, digits, two_moons, blobs, cifar10, or an image folder with train/<class>/ and test/<class>/"
+        "mnist1d",
+        "mnist1d, digits, two_moons, blobs, cifar10, or a folder of images: train/<class>/, test/<class>/ and, for images whose "
+        "class nobody knows, unlabelled/",
     )
     num_labels: int | None = setting(
         20, "labelled samples in all, the same number per class; 'all' keeps every label", 1
     )
     flip: bool | None = setting(None, "may weak views mirror images? (default: for cifar10 and folders, not for digits)")
+    image_size: int | None = setting(
+        None, "of a folder: scale each image's shorter side to so many pixels, and crop the middle square", 8, 1024
+    )
+    test_share: float | None = setting(
+        None, "of a folder without test/: share of train/ that becomes the test set", 0, 1, open_low=True, open_high=True
+    )
+    skip_broken: bool = setting(False, "of a folder: leave out images that cannot be decoded, and say how many")
     num_val: int = setting(0, "training samples kept out of everything else, for choosing recipes", 0)
 
     method: str = setting(
@@ -119,12 +130,17 @@ class TrainConfig:
             if name in VARIANT:
                 raise InputError(f"{name} is a setting for study; give TrainConfig(variant=Variant({name}=...)).")
             check_choice("setting", name, [f.name for f in fields(cls)])
-        return super().__new__(cls)
+        config = super().__new__(cls)
+        if len(settings) < len(fields(cls)):  # who gives them all copies another config
+            config.__dict__["given"] = tuple(settings)
+        return config
 
     def __post_init__(self):
+        given = self.__dict__.pop("given", ())
         if not isinstance(self.variant, Variant):
             raise InputError(f"variant={self.variant!r} is not allowed; give a Variant(...), or leave it out.")
         check_fields(self)
+        departures = [name for name in VARIANT if getattr(self.variant, name) != getattr(Variant, name)]
         recipe = self.recipe_settings
         missing = {k: v for k, v in recipe.items() if k not in VARIANT and getattr(self, k) is None}
         for name, value in missing.items():
@@ -132,7 +148,27 @@ class TrainConfig:
         of_variant = {k: v for k, v in recipe.items() if k in VARIANT and getattr(self.variant, k) is None}
         object.__setattr__(self, "variant", replace(self.variant, **of_variant))
         check_fields(self)
+        object.__setattr__(self, "dataset", data_name(self.dataset))
         self._check_relations()
+        self.check_effect([*given, *departures] if "variant" in given else given)
+
+    def check_effect(self, names: Sequence[str]) -> None:
+        """Raise InputError where one of these settings is not at its default and nothing in this run would read it."""
+        s, measured = self.switches, self.probe_every is not None
+        of_folders = dict.fromkeys(("image_size", "test_share", "skip_broken"), self.dataset not in NAMES)
+        read = of_folders | {
+            "threshold": not s.freematch and (s.unlabelled or measured),
+            "lambda_u": s.unlabelled,
+            "center_momentum": s.avg_clustering,
+            "threshold_momentum": s.freematch,
+            "fairness": s.freematch,
+        }
+        for name in names:
+            owner = self if hasattr(self, name) else self.variant
+            if not read.get(name, True) and getattr(owner, name) != getattr(type(owner), name):
+                where = f"dataset={self.dataset!r}" if name in of_folders else f"method={self.method!r}"
+                value = getattr(owner, name)
+                raise InputError(f"{name}={value!r} has no effect with {where}; leave it out.")
 
     def _check_relations(self) -> None:
         """Raise InputError where two settings contradict each other."""
@@ -214,13 +250,18 @@ class TrainConfig:
         chosen = dict(PRESETS[name])
         if settings.get("method") == "supervised":
             chosen.pop("joint_forward", None)  # there are no weak views to set apart
-        return cls.from_dict(chosen | settings)
+        config = cls.from_dict(chosen | settings)
+        config.check_effect(list(settings))
+        return config
 
     @classmethod
     def from_dict(cls, settings: dict) -> TrainConfig:
         """The config with these settings, the variant's among them, as `as_dict` gives them and files hold them."""
         own = {k: v for k, v in settings.items() if k not in VARIANT}
-        return cls(**own, variant=Variant(**{k: v for k, v in settings.items() if k in VARIANT}))
+        config = cls.__new__(cls, **own)
+        config.__dict__.pop("given", None)  # a file also holds settings without effect
+        config.__init__(**own, variant=Variant(**{k: v for k, v in settings.items() if k in VARIANT}))
+        return config
 
     def as_dict(self) -> dict:
         """Every setting by its name, the variant's among them: plain data for a file."""

@@ -22,6 +22,19 @@ class NonFiniteLoss(FloatingPointError):
     """The loss became NaN or infinite; the message names the step, the learning rate and the last good values."""
 
 
+def diverged(run: Run, step: int) -> NonFiniteLoss:
+    """The error for a run whose numbers are no longer finite at this step."""
+    good = "there was no record before"
+    if run.history:
+        last = run.history[-1]
+        good = f"at step {last['step']} they were {last['loss_s']:.4g} and {last['loss_u']:.4g}"
+    return NonFiniteLoss(
+        f"the loss became NaN or infinite at step {step} (learning rate {run.config.lr:g}, "
+        f"{run.config.lr * cosine_schedule(step, run.config.steps):.4g} at that step); last good labelled and unlabelled "
+        f"losses: {good}. Try a smaller lr; what was saved before is unharmed."
+    )
+
+
 def evaluate(run: Run, data: SSLData, views: Views) -> dict:
     """Accuracy of the EMA model on the test part, and on the validation part where there is one."""
     with autocast(run.environment):
@@ -49,15 +62,16 @@ def measure_layer_benefit(run: Run, data: SSLData, views: Views, g: torch.Genera
     x, y = labelled_batch(data, views, config, g)
     weak, strong, i = unlabelled_batch(data, views, config.mu * config.batch_size, g)
     relabel = None if noise is None else lambda labels, p: noise(labels, p, i)
-    y_true = data.y_unlabelled[i]
+    y_true = data.y_unlabelled[i] if data.truth_known else None
     return measure(run.model, x, y, weak, strong, y_true, threshold=run.threshold, generator=g, relabel=relabel)
 
 
 class Meter:
     """Sums of what the steps since the last record produced, kept on the device and read once in a while."""
 
-    def __init__(self, num_classes: int, device: torch.device):
-        self.num_classes, self.device = num_classes, device
+    def __init__(self, num_classes: int, device: torch.device, truth_known: bool = True):
+        """truth_known: False where the pool has samples of an unknown class: then no share of right labels is measured."""
+        self.num_classes, self.device, self.truth_known = num_classes, device, truth_known
         self.reset()
 
     def reset(self) -> None:
@@ -95,8 +109,8 @@ class Meter:
             masked, half = float(self.masked), n // world_size() // 2 * world_size()  # each process halves its own share
             record |= {
                 "mask_rate": masked / (self.steps * n),
-                "pseudo_label_accuracy": float(self.right) / masked if masked else None,
-                "confident_half_accuracy": float(self.right_half) / (self.steps * half) if half else None,
+                "pseudo_label_accuracy": float(self.right) / masked if masked and self.truth_known else None,
+                "confident_half_accuracy": float(self.right_half) / (self.steps * half) if half and self.truth_known else None,
                 "pseudo_label_counts": [int(c) for c in self.counts.tolist()],
             }
             if run.freematch is not None:
@@ -108,15 +122,5 @@ class Meter:
         bad = float(min_over_processes_(self.first_bad))
         if math.isinf(bad) and not all(p.isfinite().all() for p in run.model.parameters()):
             bad = run.step  # the last update ruined the weights; the next loss would show it
-        if math.isinf(bad):
-            return
-        bad = int(bad)
-        good = "there was no record before"
-        if run.history:
-            last = run.history[-1]
-            good = f"at step {last['step']} they were {last['loss_s']:.4g} and {last['loss_u']:.4g}"
-        raise NonFiniteLoss(
-            f"the loss became NaN or infinite at step {bad} (learning rate {run.config.lr:g}, "
-            f"{run.config.lr * cosine_schedule(bad, run.config.steps):.4g} at that step); last good labelled and unlabelled "
-            f"losses: {good}. Try a smaller lr; what was saved before is unharmed."
-        )
+        if not math.isinf(bad):
+            raise diverged(run, int(bad))

@@ -24,10 +24,10 @@ from ..data.sets import SSLData
 from ..data.views import Views
 from ..errors import InputError, check_choice, check_file, check_range
 from ..models import in_mode
-from ..system import read_npz, write_atomically
+from ..system import read_npz, reading, write_atomically
 from .config import TrainConfig
 from .device import autocast
-from .evaluate import measure_layer_benefit, predictions
+from .evaluate import diverged, measure_layer_benefit, predictions
 from .run import Run
 from .train import data_of, train_steps
 
@@ -53,7 +53,7 @@ class Recording:
     layer_benefit: list[dict]  # one record per snapshot and layer
     steps: np.ndarray  # (S,) int32
     sample: np.ndarray  # (N,) int32: which samples of the unlabelled pool
-    y_true: np.ndarray  # (N,) int16
+    y_true: np.ndarray  # (N,) int16; -1 where nobody knows the class
     labels: np.ndarray  # (S, N) int16: pseudo-labels
     mask: np.ndarray  # (S, N) bool: does the confidence reach tau?
     confidence: np.ndarray  # (S, N) float16
@@ -70,8 +70,15 @@ class Recording:
         return float(np.trace(self.confusion[-1]) / self.confusion[-1].sum())
 
     @property
+    def truth_known(self) -> bool:
+        """Is the true class of every sample known?"""
+        return bool((self.y_true >= 0).all())
+
+    @property
     def right(self) -> np.ndarray:
-        """(S, N) bool: is the pseudo-label the true one?"""
+        """(S, N) bool: is the pseudo-label the true one? InputError where a true class is unknown."""
+        if not self.truth_known:
+            raise InputError(f"{(self.y_true < 0).sum()} of the {len(self.y_true)} recorded samples have no known class.")
         return self.labels == self.y_true
 
     @property
@@ -94,22 +101,13 @@ class Recording:
     @classmethod
     def load(cls, path: str | PathLike) -> Recording:
         """Read a recording back. Never executes code from the file; raises InputError for anything else."""
-        try:
+        with reading(path, "a recording", "record the run again"):
             content = read_npz(path)
             meta = json.loads(str(content.pop("meta")))
-        except FileNotFoundError as error:
-            raise InputError(f"{path} does not exist; give the path of a recording, or see list_recorded().") from error
-        except IsADirectoryError as error:
-            raise InputError(f"{path} is a folder; give the path of a recording.") from error
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path} is not a whole recording ({error}); use another copy, or record the run again.") from error
-        check_file(path, meta, FORMAT, VERSION, again="record the run")
-        try:
+            check_file(path, meta, FORMAT, VERSION, again="record the run")
             config = TrainConfig.from_dict(meta["config"])
             found = cls(config, meta["about"], meta["history"], meta["layer_benefit"], **content)
             found._check()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{path} is damaged ({error}); use another copy, or record the run again.") from error
         return found
 
     def _check(self) -> None:
@@ -128,11 +126,20 @@ class Recording:
             a = getattr(self, name)
             if a.shape != shape or a.dtype != dtype:
                 raise ValueError(f"{name} is {a.shape} {a.dtype}, not {shape} {np.dtype(dtype)}")
-        for labels in (self.y_true, self.labels):
-            if labels.min() < 0 or labels.max() >= C:
+        if not S or not N or not d or C < 2 or not all(isinstance(name, str) for name in (self.about["name"], *self.classes)):
+            raise ValueError(f"{S} snapshots of {N} samples, {d} features, {C} classes")
+        for labels, low in ((self.y_true, -1), (self.labels, 0)):
+            if labels.min() < low or labels.max() >= C:
                 raise ValueError(f"labels from {labels.min()} to {labels.max()}, of {C} classes")
-        if not isinstance(self.history, list) or not isinstance(self.layer_benefit, list):
-            raise ValueError("history and layer_benefit are lists")
+        if (np.diff(self.steps) <= 0).any() or self.steps[0] < 0 or self.steps[-1] > self.config.steps:
+            raise ValueError(f"steps from {self.steps[0]} to {self.steps[-1]} of {self.config.steps}")
+        if not ((self.confidence >= 0) & (self.confidence <= 1)).all() or (self.confusion < 0).any():
+            raise ValueError("a confidence or a count is out of its range")
+        if not all(np.isfinite(a).all() for a in (self.features, self.explained, self.W, self.W_bar)):
+            raise ValueError("a feature or a centre is NaN or infinite")
+        possible = range(self.config.steps + 1)
+        if not all(isinstance(r, dict) and r.get("step") in possible for r in self.history + self.layer_benefit):
+            raise ValueError("a record has no step of the run")
 
 
 def list_recorded() -> list[str]:
@@ -243,6 +250,8 @@ def _snapshot(run: Run, data: SSLData, views: Views, g: torch.Generator, sample:
     model, centers = run.model, run.model.classifier if run.centers is None else run.centers
     with in_mode(model, train=False), autocast(run.environment):
         z = torch.cat(list(_features(model, views, data.x_unlabelled[sample.to(data.mean.device)])))
+        if not z.isfinite().all():
+            raise diverged(run, run.step)
         labels, mask, confidence = pseudo_label(linear(z, model.classifier.weight, model.classifier.bias), run.threshold)
         predicted = predictions(run.ema.module, views, data.x_test)
     C = len(data.classes)
@@ -318,11 +327,13 @@ def find_images(recording: Recording, data: SSLData) -> Tensor:
 def reduce(features: list[np.ndarray], components: int) -> tuple[np.ndarray, np.ndarray]:
     """S arrays (N, D) -> (S, N, d) float16 on the principal components of all of them, and the share of variance of each (d,).
 
-    One basis for the whole run, so that distances between snapshots stay what they were, as far as d components hold them.
+    One basis for the whole run, so that distances between snapshots stay what they were, as far as d components hold them. Where
+    float16 cannot hold them, all are scaled down alike.
     """
     from sklearn.decomposition import PCA
 
     z = np.concatenate(features).astype(np.float64)
     pca = PCA(min(components, *z.shape), svd_solver="full").fit(z)
     reduced = pca.transform(z).reshape(len(features), -1, pca.n_components_)
+    reduced *= min(1.0, 6e4 / max(np.abs(reduced).max(), 1e-9))
     return reduced.astype(np.float16), pca.explained_variance_ratio_.astype(np.float32)

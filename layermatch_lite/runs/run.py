@@ -18,7 +18,7 @@ from ..core.centers import AvgClustering, warm_up
 from ..core.seeding import generator
 from ..errors import InputError, check_file
 from ..models import build_model
-from ..system import __version__, write_atomically
+from ..system import __version__, check_zip, reading, write_atomically
 from ..variants.freematch import FreeMatch
 from ..variants.layers import RescaledCenters
 from .config import TrainConfig
@@ -41,7 +41,7 @@ class Run:
     """
 
     config: TrainConfig
-    data: dict  # name, classes, sample_shape, num_labels, fingerprint
+    data: dict  # name, classes, sample_shape, num_labels, checksum, mean, std, ...: by which the data are known, and others read
     environment: dict  # device, threads, versions
     model: nn.Module  # the weights that are trained
     ema: EMA  # their moving average; ema.module is what is evaluated
@@ -158,13 +158,7 @@ class Run:
         }
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        try:
-            write_atomically(path, lambda f: f.write(buffer.getbuffer()))
-        except OSError as error:
-            raise InputError(
-                f"{path} could not be written ({error.strerror or error}); what was saved there before is "
-                "unharmed. Free some space, or choose another place."
-            ) from error
+        write_atomically(path, lambda f: f.write(buffer.getbuffer()))
         self.saved = self.step
 
     @classmethod
@@ -177,19 +171,11 @@ class Run:
 
         Never executes code from the file; raises InputError for anything but a run.
         """
-        try:
+        with reading(path, "a saved run", "train again"):
+            check_zip(path)  # torch looks at no checksum
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError as error:
-            raise InputError(f"{path} does not exist; give the path of a saved run.") from error
-        except IsADirectoryError as error:
-            raise InputError(f"{path} is a folder; give the path of a saved run.") from error
-        except Exception as error:  # torch has no common class for a truncated, foreign or hostile file
-            raise InputError(
-                f"{path} is not a whole run of layermatch_lite ({type(error).__name__}); it may be truncated or "
-                "come from elsewhere. Use another copy, or train again."
-            ) from error
-        check_file(path, content, FORMAT, VERSION, again="train")
-        try:
+            check_file(path, content, FORMAT, VERSION, again="train")
+            _check_content(content)
             recorded = torch.device(content["environment"]["device"])
             device = pick_device(str(recorded)) if device is None else torch.device(device)
             _check_network(path, content.get("network"), model)
@@ -202,15 +188,31 @@ class Run:
             run.environment, run.history = content["environment"], content["history"]
             run.step, run.seconds = content["step"], content["seconds"]
             run.seen, run.saved = content.get("seen", []), run.step
-        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} cannot be used here ({reason}); use another copy, or train again.") from error
         return run
 
     def _stateful(self) -> dict:
         parts = {"model": self.model, "ema": self.ema, "optimizer": self.optimizer, "schedule": self.schedule}
         parts |= {"centers": self.centers, "freematch": self.freematch}
         return {name: part for name, part in parts.items() if part is not None}
+
+
+def _check_content(content: dict) -> None:
+    """Raise an exception for what no run could have written; networks and random states check what is loaded into them."""
+    data, config, history = content["data"], content["config"], content["history"]
+    sizes = [*data["sample_shape"], len(data["classes"])]
+    if not all(isinstance(n, int) and 0 < n < 10**6 for n in sizes) or math.prod(data["sample_shape"]) > 10**8:
+        raise ValueError(f"samples of shape {data['sample_shape']} and {len(data['classes'])} classes")
+    if not all(isinstance(name, str) for name in (data["name"], *data["classes"])):
+        raise ValueError("a name is not text")
+    steps = [record["step"] for record in history]
+    if steps != sorted(set(steps)) or not all(isinstance(k, int) for k in (content["step"], *steps)):
+        raise ValueError("the steps of its history do not follow each other")
+    if not 0 <= content["step"] <= config["steps"] or (steps and steps[-1] != content["step"]) or not content["seconds"] >= 0:
+        raise ValueError(f"step {content['step']} of {config['steps']}, {content['seconds']} s")
+    for record in history:
+        shares = [record.get(k) for k in ("accuracy", "val_accuracy", "mask_rate", "pseudo_label_accuracy")]
+        if not all(v is None or 0 <= v <= 1 for v in shares) or not math.isfinite(record["loss_s"] + record["loss_u"]):
+            raise ValueError(f"the record of step {record['step']} holds impossible numbers")
 
 
 def _check_network(path: str | PathLike, network: str | None, model: nn.Module | None) -> None:

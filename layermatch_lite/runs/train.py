@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 
@@ -14,10 +16,10 @@ from torch import nn
 
 from ..core.loop import training_loop
 from ..core.readout import readout
-from ..data.sets import SSLData, load_data
+from ..data.sets import NAMES, SSLData, load_data
 from ..errors import InputError, check_readout
 from ..models import build_model
-from ..system import threads
+from ..system import reserved, torch_settings
 from ..variants.build import build_method
 from .config import TrainConfig
 from .device import free_memory, has_bf16, out_of_memory, pick_device, precision_of
@@ -62,14 +64,20 @@ def train(
     """
     from tqdm import tqdm
 
+    if save is not None and resume is not None:
+        raise InputError("save= is for a new run, and resume= goes on writing its own file; leave one of them out.")
     first = rank() == 0  # of several processes, one writes the file
-    if save is not None and Path(save).exists():
-        raise InputError(
-            f"{save} exists already and is kept; continue it (--resume, resume=), or choose another place (--out, save=)."
-        )
     path = resume if save is None else save
+    path = None if path is None else Path(path).absolute()
     run = None
-    with tqdm(unit=" steps", disable=not (progress and first)) as bar:
+    with (
+        reserved(path) if path is not None and first and (save is not None or path.exists()) else nullcontext(),
+        tqdm(unit=" steps", disable=not (progress and first)) as bar,
+    ):
+        if save is not None and os.path.lexists(path):
+            raise InputError(
+                f"{save} exists already and is kept; continue it (--resume, resume=), or choose another place (--out, save=)."
+            )
         try:
             for n, run in enumerate(train_steps(config, data, model=model, resume=resume, progress=progress)):
                 if n == 0 and save is not None:
@@ -111,17 +119,18 @@ def train_steps(
     Yields the same Run object before its first step and after every step; a `break` stops training.
     Arguments and errors are those of `train`; nothing is saved unless you call `run.save`, where run.just_logged.
     """
-    run, data = prepare(config, data, model, resume, progress)
-    config, device = run.config, data.x_unlabelled.device
-    views, free = views_of(config, data), free_memory(device)
-    method = build_method(run, data)
-    steps = training_loop(run, method, batches_of(run, data, views), forward_of(run))
-    meter = Meter(len(data.classes), device)
+    with torch_settings():
+        run, data = prepare(config, data, model, resume, progress)
+        config, device = run.config, data.x_unlabelled.device
+        views, free = views_of(config, data), free_memory(device)
+        method = build_method(run, data)
+        steps = training_loop(run, method, batches_of(run, data, views), forward_of(run))
+        meter = Meter(len(data.classes), device, data.truth_known)
     run.model.train()
     yield run
     while not run.finished:
         started, run.mid_step = time.perf_counter(), True
-        with threads(run.environment["threads"]):  # sums come out the same only with as many threads
+        with torch_settings(run.environment["threads"]):  # sums come out the same only with as many threads
             try:
                 seen = next(steps)
             except torch.OutOfMemoryError as error:
@@ -158,7 +167,10 @@ def prepare(
     """A new or a resumed run and its data on its device; raises InputError where they contradict each other."""
     if resume is not None:
         run = Run.load(resume, device=None, model=model)
-        if config is not None and (changed := run.config.differences(config)):
+        changed = {} if config is None else run.config.differences(config)
+        if set(changed) == {"dataset"} and not set(changed["dataset"]) & set(NAMES):
+            run.config, changed = config, {}  # a folder may have moved: what counts is that its images are the same
+        if changed:
             others = ", ".join(f"{k}={theirs!r} (saved: {ours!r})" for k, (ours, theirs) in changed.items())
             raise InputError(
                 f"{resume} was started with other settings: {others}. Leave them out to resume, or start a new run."
@@ -186,29 +198,28 @@ def prepare(
             data = data_of(config, progress and rank() == 0)
     else:
         check_agreement(config, data)
-    if config.readout_every is not None:
-        check_readout(data)  # now, not when the first one is due
+    check_fit(config, data)
     device = pick_device(config.device) if resume is None else run.environment["device"]
-    N = config.mu * config.batch_size
-    if config.switches.unlabelled and N > len(data.x_unlabelled):
-        raise InputError(
-            f"a step takes {N} unlabelled samples (mu={config.mu} times batch_size={config.batch_size}), and there are only "
-            f"{len(data.x_unlabelled)}; give a smaller mu or batch_size."
-        )
     about = {
         "name": data.name,
         "classes": list(data.classes),
         "sample_shape": list(data.sample_shape),
         "num_labels": data.num_labels,
         "fingerprint": data.fingerprint,
+        "checksum": data.checksum,
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
     } | ({"copy": data.copy} if data.copy else {})
     if resume is None:
         run = Run.start(config, about, device, model)
-    elif run.data != about:
-        raise InputError(
-            f"{resume} was trained on another split of {run.data['name']!r} than this one "
-            f"({run.data['fingerprint']}, now {about['fingerprint']}); give it the data it had."
-        )
+    else:
+        by = "checksum" if "checksum" in run.data else "fingerprint"  # of all samples; earlier versions knew the labelled ones
+        if run.data[by] != about[by]:
+            raise InputError(
+                f"{resume} was trained on other data, or another split of them, than {data.name!r} has now ({by} {run.data[by]}, "
+                f"now {about[by]}); give it the data it had."
+            )
+        run.data = about
     device = torch.device(device)
     if "precision" not in run.environment:
         bf16 = on_every_process(precision_of(config.precision, device) == "bf16", device)
@@ -226,14 +237,38 @@ def data_of(config: TrainConfig, progress: bool = False) -> SSLData:
         num_val=config.num_val,
         seed=config.seed,
         flip=config.flip,
+        image_size=config.image_size,
+        test_share=config.test_share,
+        skip_broken=config.skip_broken,
         progress=progress,
     )
 
 
+def check_fit(config: TrainConfig, data: SSLData) -> None:
+    """Raise InputError where a run with this config could not be trained on these data, before anything is."""
+    if config.readout_every is not None:
+        check_readout(data)  # now, not when the first one is due
+    N, pool = config.mu * config.batch_size, len(data.x_unlabelled)
+    if config.switches.unlabelled and N > pool:
+        raise InputError(
+            f"a step takes {N} unlabelled samples (mu={config.mu} times batch_size={config.batch_size}), and there are only "
+            f"{pool}; give a smaller mu or batch_size."
+        )
+    if config.batch_size > (most := max(4096, len(data.x_labelled))):
+        raise InputError(
+            f"batch_size={config.batch_size} draws {len(data.x_labelled)} labelled samples again and again; give at most {most}."
+        )
+
+
 def check_agreement(config: TrainConfig, data: SSLData) -> None:
     """Own data and config must say the same; only the seed of the split is free."""
-    every = len(data.y_unlabelled)
-    said = {"dataset": (config.dataset, data.name), "num_labels": (config.num_labels or every, data.num_labels)}
+    if not isinstance(data, SSLData):
+        raise InputError(f"data={type(data).__name__} is not an SSLData; make one with split(...) or load_data(...).")
+    every = len(data.y_unlabelled) if data.truth_known else int((data.y_unlabelled >= 0).sum())
+    same = os.path.abspath(config.dataset) == os.path.abspath(data.name)  # a folder's name is its path
+    said = {"num_labels": (config.num_labels or every, data.num_labels)}
+    if not same:
+        said["dataset"] = (config.dataset, data.name)
     if config.flip is not None:
         said["flip"] = (config.flip, data.flip)
     if config.num_val:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from os import PathLike
-from pathlib import Path
-
 from ..core.readout import readout
-from ..errors import InputError, check_range
+from ..errors import check_range
 from ..runs.compare import Outcome, run_all
 from ..runs.config import TrainConfig
 from ..runs.train import data_of
@@ -30,8 +26,9 @@ def run_demo(seeds: int = 3, *, workers: int | None = None, progress: bool = Tru
     settings: of TrainConfig, for all three alike.
     """
     check_range("seeds", seeds, 1, whole=True)
-    # Here once, so that mistakes show at once and a folder is decoded before the workers want it:
-    data_of(first := demo_config(**settings), progress)
+    if workers is not None:
+        check_range("workers", workers, 1, whole=True)
+    data_of(first := demo_config(**settings), progress)  # with a bar, where a folder is decoded
     every = range(first.seed, first.seed + seeds)
     configs = [demo_config(method, **settings | dict(seed=seed)) for seed in every for method in METHODS]
     return run_all(configs, watch=untrained, workers=workers, progress=progress)
@@ -42,14 +39,3 @@ def untrained(run, data, memory) -> dict | None:
     if run.step or run.config.method != "supervised" or run.config.num_labels is None:
         return None
     return {"untrained": [readout(run.model, data)]}
-
-
-def check_writable(out: str | PathLike) -> None:
-    """Find out before the training, not after it, that the output folder cannot be written."""
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise InputError(
-            f"out={str(out)!r} cannot be written ({error.strerror or error}); choose another folder with --out."
-        ) from error

@@ -20,7 +20,7 @@ from ..errors import InputError, check_choice
 from ..models import in_mode
 from ..runs.config import TrainConfig
 from ..runs.train import data_of, train
-from ..system import read_npz
+from ..system import read_npz, reading
 from ..variants.noise import KINDS
 from . import stats
 from .files import RECORDED
@@ -126,12 +126,12 @@ def load_maps(path: str | PathLike = MAPS) -> Maps:
 
     Raises InputError where the file is missing, damaged or unfinished.
     """
-    try:
+    with reading(path, "a file of maps", "take it from the package again"):
         arrays = read_npz(path)
         networks = [(k, float(r), t) for k, r, t in (str(name).split() for name in arrays["networks"])]
         maps = Maps(networks, arrays["points"].astype(np.float32), arrays["predicted"], arrays["y_true"])
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as maps ({error}); take it from the package again.") from error
+        if not np.isfinite(maps.points).all() or not ((maps.predicted >= 0) & (maps.predicted < 10)).all():
+            raise ValueError("a point or a class is out of its range")
     M, N = len(networks), len(maps.y_true)
     if M < len(grid()):
         raise InputError(f"{path} is unfinished: {M} maps of {len(grid())}; draw them again (make recordings).")

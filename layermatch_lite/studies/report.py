@@ -70,7 +70,7 @@ def mean_accuracy(outcomes: Sequence[Outcome]) -> dict[str, float]:
 
 def layer_benefits(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """Every measurement of the layer benefit as one tidy table: method, seed, step, layer, benefit, alignment, ..."""
-    return pd.DataFrame(
+    found = pd.DataFrame(
         [
             {"method": o.config.method, "seed": o.config.seed, "step": r["step"], "steps": o.config.steps, **row}
             for o in outcomes
@@ -78,6 +78,7 @@ def layer_benefits(outcomes: Iterable[Outcome]) -> pd.DataFrame:
             for row in r.get("layer_benefit", [])
         ]
     )
+    return found.astype({name: float for name in found if found[name].isna().all()})  # where no true label is known
 
 
 def early_and_late(benefits: pd.DataFrame) -> pd.DataFrame:
@@ -266,7 +267,7 @@ def as_text(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def write(outcomes: Sequence[Outcome], alt: str, path: str | PathLike) -> None:
-    """Write every number behind the demo's figure to a JSON file, with the figure's alt text."""
+def write(outcomes: Sequence[Outcome], path: str | PathLike, alt: str = "") -> None:
+    """Write every number behind the demo's figure to a JSON file, with the figure's alt text once there is one."""
     content = json.dumps({"alt": alt, "runs": [as_record(o) for o in outcomes]}, indent=1)
     write_atomically(path, lambda f: f.write(content.encode()))

@@ -21,7 +21,7 @@ from ..runs.device import pick_device
 from ..runs.recording import Recorder, recording_of
 from ..runs.run import environment
 from ..runs.train import data_of
-from ..system import write_atomically
+from ..system import check_writable, reserved, write_atomically
 from .files import FORMAT, VERSION, as_json, load
 from .report import columns, early_and_late, layer_benefits
 
@@ -56,12 +56,12 @@ class Study:
         if self.recorded and self.watch:
             raise InputError(f"the study {self.name!r} is recorded, which takes the place of its watch; leave one of them out.")
         for question, family in self.families.items():
-            for setting, *rows in family:
-                for row in rows:
-                    if row not in self.plan.get(setting, {}):
-                        raise InputError(
-                            f"{question!r} compares {row!r} in {setting!r}, which the plan does not train."
-                        )
+            for setting, row, other in family:
+                for one in (row, other):
+                    if one not in self.plan.get(setting, {}):
+                        raise InputError(f"{question!r} compares {one!r} in {setting!r}, which the plan does not train.")
+                if row == other:
+                    raise InputError(f"{question!r} compares {row!r} in {setting!r} with itself; give two different rows.")
 
     def jobs(self) -> list[tuple[str, str, TrainConfig]]:
         """(setting, row, config) of every run, all of one seed before the next: a stopped study has whole seeds."""
@@ -107,7 +107,19 @@ def carry_out(
     Raises:
         InputError: where the file holds another study, another plan, comes from another version, or cannot be written.
     """
-    path = Path(path)
+    path = Path(path).absolute()
+    with reserved(path):
+        return _carry_out(study, path, others, recordings, workers, progress)
+
+
+def _carry_out(
+    study: Study,
+    path: Path,
+    others: Sequence[str | PathLike],
+    recordings: str | PathLike | None,
+    workers: int | None,
+    progress: bool,
+) -> dict:
     content = {"format": FORMAT, "version": VERSION, **study.described(), "environment": {}, "runs": []}
     jobs = study.jobs()
     device = pick_device(jobs[0][2].device)
@@ -123,13 +135,16 @@ def carry_out(
     content["environment"] = content["environment"] or here
 
     def keep() -> None:
+        write_atomically(path, lambda f: f.write(as_json(content)))
+
+    def keep_or_warn() -> bool:
+        """Is everything in the file? A disk that is full for a while ends no study: the next run is written with the others."""
         try:
-            write_atomically(path, lambda f: f.write(as_json(content)))
-        except OSError as error:
-            raise InputError(
-                f"{path} could not be written ({error.strerror or error}); the runs it held before are unharmed. Free some space "
-                "and give the same command again."
-            ) from error
+            keep()
+            return True
+        except InputError as error:
+            warnings.warn(f"{error} The study goes on, and its file lacks the newest runs until it can be written.", stacklevel=2)
+            return False
 
     done = {(r["setting"], r["row"], r["seed"]) for r in content["runs"]}
     missing = [job for job in jobs if (job[0], job[1], job[2].seed) not in done]
@@ -145,16 +160,19 @@ def carry_out(
     for setting, row, config in missing:
         places.setdefault(_key(config), []).append((setting, row))
 
-    def record(_: int, outcome: Outcome) -> None:
+    def record(_: int, outcome: Outcome) -> bool:
         config = outcome.config
         kept = summary(outcome, study.curves, tables=not study.recorded)
         for setting, row in places[_key(config)]:
             content["runs"].append({"setting": setting, "row": row, "seed": config.seed} | kept)
             if study.recorded and outcome.seen and row == config.method:
-                name = f"{config.dataset}_{config.labels}_{row}.npz"
+                name = f"{Path(config.dataset).name}_{config.labels}_{row}.npz"
                 recording_of(outcome, data_of(config)).save(recordings / name)
-        keep()
+        return keep_or_warn()
 
+    keep()  # now, so that a place that cannot be written is known before anything is trained
+    if study.recorded:
+        check_writable(recordings, "recordings=")
     if missing:
         run_all(
             list(configs.values()),
@@ -167,7 +185,7 @@ def carry_out(
         )
     order = {(setting, row, config.seed): n for n, (setting, row, config) in enumerate(jobs)}
     content["runs"].sort(key=lambda r: order[r["setting"], r["row"], r["seed"]])
-    keep()
+    keep_or_warn()
     return content
 
 

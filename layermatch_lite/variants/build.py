@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..core.methods import FixMatch, Supervised
 from ..data.sets import SSLData
-from ..errors import check_choice
+from ..errors import InputError, check_choice
 from ..models import layers
 from ..runs.parallel import averaged
 from ..runs.run import Run
@@ -30,6 +30,8 @@ def build_method(run: Run, data: SSLData) -> FixMatch | Supervised | Wrapper:
         base.source = run.centers
     method = averaged(base)
     if v.labels_from == "truth":
+        if not data.truth_known:
+            raise InputError(f"labels_from='truth' needs the true class of every sample, and {data.name!r} has unknown ones.")
         method = TrueLabels(method, data.y_unlabelled, data.classes if v.noise else ())
     if run.freematch is not None:
         method = AdaptiveThresholds(method, run.freematch)

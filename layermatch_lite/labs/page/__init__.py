@@ -39,7 +39,7 @@ def static_page(specs: Sequence[dict], plans: Sequence[dict], packs: Mapping[str
     """
     script_of = '<script type="text/plain" id="pack-{}">{}</script>'.format
     data = "\n".join(script_of(html.escape(key), base64.b64encode(block).decode()) for key, block in packs.items())
-    settings = json.dumps({"specs": specs, "plans": plans}).replace("</", "<\\/")
+    settings = json.dumps({"specs": specs, "plans": plans}).replace("<", "\\u003c")
     back = f'<p class="lml-home"><a href="{html.escape(home)}">The course</a></p>' if home else ""
     return f"""<!DOCTYPE html>
 <html lang="en">

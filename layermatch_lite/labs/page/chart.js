@@ -2,6 +2,7 @@
 
 // Colours: one meaning each. Classes keep theirs on every map.
 const CLASS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#999933", "#8B4513", "#332288"];
+const colorOf = (c) => CLASS[c % CLASS.length];
 const INK = "#1a1a1a",
   GREY = "#767676",
   FAINT = "#d9dde2",

@@ -175,6 +175,15 @@ function problemOf(message) {
 
 // --- on a page without Python: the data lie in the page --------------------------------------------------------------
 
+// A link that was encoded as a whole has no ? of its own.
+function decoded(text) {
+  try {
+    return text.includes("?") ? text : decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function boot({ specs, plans }) {
   const cache = new Map();
   const host = {
@@ -191,20 +200,10 @@ function boot({ specs, plans }) {
     },
     send: null,
   };
-  const asked = bare(location.hash.slice(1) || new URLSearchParams(location.search).get("lesson") || "");
-  let lesson = asked;
-  try {
-    lesson = decodeURIComponent(asked);
-  } catch {
-    /* as it is */
-  }
-  const shown = makeClassroom(specs, host, { link: lesson, plans, onLink: (text) => history.replaceState(null, "", `#${text}`) });
+  const asked = decoded(bare(location.hash.slice(1) || (/[?&]lesson=/.test(location.search) ? location.search : "")));
+  const shown = makeClassroom(specs, host, { link: asked, plans, onLink: (text) => history.replaceState(null, "", `#${text}`) });
   addEventListener("hashchange", () => {
-    try {
-      shown.open(decodeURIComponent(location.hash.slice(1)));
-    } catch {
-      shown.open(location.hash.slice(1));
-    }
+    shown.open(decoded(location.hash.slice(1)));
   });
   document.getElementById("labs").replaceChildren(shown.el);
 }

@@ -82,7 +82,7 @@ function bare(text) {
   if (at < 0) return text.trim();
   const found = text.slice(at + 8).trim();
   try {
-    return found.includes("%") ? decodeURIComponent(found) : found;
+    return found.includes("?") ? found : decodeURIComponent(found); // a link encodes its own values, once
   } catch {
     return found;
   }
@@ -227,8 +227,8 @@ function control(f, onChange) {
     // too long for a row of buttons
     const select = h("select", { id, onchange: () => onChange(select.value) });
     const fill = (value) => {
-      const options = f.options.some((o) => o.value === value) ? f.options : [...f.options, { value, label: value }];
-      select.replaceChildren(...options.map((o) => h("option", { value: o.value, text: o.label })));
+      if (!f.options.some((o) => o.value === value)) f.options = [...f.options, { value, label: value }]; // it stays on the list
+      select.replaceChildren(...f.options.map((o) => h("option", { value: o.value, text: o.label })));
       select.value = value;
     };
     return {

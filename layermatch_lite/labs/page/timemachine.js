@@ -14,7 +14,12 @@ VIEWS.time = (lab) => {
     return one;
   });
   const maps = boxes.map((box, i) =>
-    pointMap(box, { onPick: (k) => lab.try(() => lab.set({ sample: k === lab.state.sample ? -1 : k })), tip: (k) => tip(i, k) }),
+    pointMap(box, {
+      onPick: (k) => {
+        if (i === 0 || same) lab.try(() => lab.set({ sample: k === lab.state.sample ? -1 : k }));
+      }, // the other run's samples are others: the followed one is the left run's
+      tip: (k) => tip(i, k),
+    }),
   );
   maps.forEach((map, i) => {
     map.onHover = (k) => {
@@ -37,17 +42,26 @@ VIEWS.time = (lab) => {
       lab.set({ sample: wrong.find((k) => k > lab.state.sample) ?? wrong[0] });
     }),
   );
+  const sampled = (i) => packs[i].samples ?? packs[1 - i].samples; // which ones; shipped recordings do not say
   // Do both runs hold the same samples? Only then is one sample followed in both.
-  const alike = () => packs.length > 1 && packs[0].data === packs[1].data && String(packs[0].y) === String(packs[1].y);
-  const moment = (p) => Math.min(state.snapshot, p.steps.length - 1);
+  const alike = () => packs.length > 1 && packs[0].data === packs[1].data && String(packs[0].y) === String(packs[1].y) && sampled(0) === sampled(1);
+  // The right run stands at its last moment that is not later than the left one's: one clock, whatever was recorded when.
+  const moment = (p) => {
+    const at = Math.min(state.snapshot, packs[0].steps.length - 1);
+    return p === packs[0] ? at : Math.max(0, p.steps.findLastIndex((step) => step <= packs[0].steps[at]));
+  };
+  const UNKNOWN = 255; // a true class that nobody knows
+  const truth = (p, k) => (p.y[k] === UNKNOWN ? "a sample of unknown class" : article(p.classes[p.y[k]]));
+  const isWrong = (p, at, k) => p.y[k] !== UNKNOWN && p.labels[at * p.N + k] !== p.y[k];
+  const tally = (p, count) => (p.y.includes(UNKNOWN) ? `${count.wrong} of ${count.known}` : `${count.wrong} of ${count.over}`);
   const wrongOf = (p, at) => {
     const found = [];
-    for (let k = 0; k < p.N; k++) if (p.mask[at * p.N + k] && p.labels[at * p.N + k] !== p.y[k]) found.push(k);
+    for (let k = 0; k < p.N; k++) if (p.mask[at * p.N + k] && isWrong(p, at, k)) found.push(k);
     return found;
   };
   const brief = (p) => p.name.split(", ").at(-1);
   const article = (name) => `${/^[aeiou8]/.test(name) ? "an" : "a"} ${name}`;
-  const short = (p, c) => (p.classes[c].length > 2 ? p.classes[c].slice(0, 2) : p.classes[c]);
+  const short = (p, c) => [...p.classes[c]].slice(0, 2).join(""); // whole characters
 
   function picture(p, k, side) {
     const found = photos.get(p.pictures);
@@ -72,7 +86,7 @@ VIEWS.time = (lab) => {
     return [
       picture(p, k, 84),
       h("div", {
-        text: `${article(p.classes[p.y[k]])}, called ${article(p.classes[q])} with confidence ${c.toFixed(2)}${p.mask[at * p.N + k] ? "" : " (below τ)"}`,
+        text: `${truth(p, k)}, called ${article(p.classes[q])} with confidence ${c.toFixed(2)}${p.mask[at * p.N + k] ? "" : " (below τ)"}`,
       }),
     ].filter(Boolean);
   }
@@ -90,20 +104,22 @@ VIEWS.time = (lab) => {
       map = maps[i],
       at = moment(p),
       N = p.N;
-    const count = { over: 0, wrong: 0 },
+    const count = { over: 0, known: 0, wrong: 0 },
       centres = p.classes.map(() => []);
     map.looks = Array.from({ length: N }, (_, k) => {
       const own = p.y[k],
         said = p.labels[at * N + k],
         over = p.mask[at * N + k];
-      centres[own].push(k);
+      const color = own === UNKNOWN ? GREY : colorOf(own);
+      centres[own]?.push(k);
       count.over += over;
-      if (!over) return { color: CLASS[own], faint: true };
-      if (said === own) return { color: CLASS[own] };
+      count.known += over && own !== UNKNOWN;
+      if (!over) return { color, faint: true };
+      if (!isWrong(p, at, k)) return { color };
       count.wrong += 1;
-      return { color: CLASS[own], glyph: short(p, said) };
+      return { color, glyph: short(p, said) };
     });
-    map.centres = centres.map((own, c) => ({ name: p.classes[c], color: CLASS[c], own }));
+    map.centres = centres.map((own, c) => ({ name: p.classes[c], color: colorOf(c), own }));
     const all = points(p),
       k = state.sample;
     map.trail =
@@ -115,7 +131,7 @@ VIEWS.time = (lab) => {
           }
         : null;
     map.move(all.subarray(at * 2 * N, (at + 1) * 2 * N), milliseconds);
-    headings[i].textContent = `${same || packs.length === 1 ? brief(p) : p.name}: ${count.wrong} of ${count.over} wrong`;
+    headings[i].textContent = `${same || packs.length === 1 ? brief(p) : p.name}: ${tally(p, count)} wrong`;
     map.canvas.setAttribute(
       "aria-label",
       `${p.name}, step ${p.steps[at]}: map of the features of ${N} samples; ${count.over} pseudo-labels are over τ, ${count.wrong} of them wrong.`,
@@ -177,9 +193,9 @@ VIEWS.time = (lab) => {
         now,
         ...conf.flatMap((v, t) => {
           const q = p.labels[t * N + k],
-            right = q === p.y[k];
+            right = !isWrong(p, t, k); // of an unknown class: not called wrong
           return [
-            s("circle", { cx: at(t), cy: c.y(v), r, fill: right ? CLASS[q] : "white", stroke: CLASS[q], "stroke-width": 2 }),
+            s("circle", { cx: at(t), cy: c.y(v), r, fill: right ? colorOf(q) : "white", stroke: colorOf(q), "stroke-width": 2 }),
             s("text", {
               x: at(t),
               y: c.y(v) + r * 0.55,
@@ -211,7 +227,8 @@ VIEWS.time = (lab) => {
     side.classList.toggle("lml-empty", k < 0);
     if (k >= 0) {
       const q = p.labels[moment(p) * p.N + k];
-      called.textContent = `now ${q === p.y[k] ? "rightly" : "wrongly"} called ${article(p.classes[q])}`;
+      const how = p.y[k] === UNKNOWN ? "" : q === p.y[k] ? "rightly " : "wrongly ";
+      called.textContent = `now ${how}called ${article(p.classes[q])}`;
     }
     const shown = `${k} ${packs.map((one) => one.run)} ${found ? Boolean(found.images) : "asked"}`;
     if (shown === lived)
@@ -222,7 +239,7 @@ VIEWS.time = (lab) => {
     const words =
       "Click a point to follow it through the training: its way on the map, its nearest neighbours, its label at every moment.";
     const absent = found && !found.images ? h("small", { text: "(its photograph would come from your own CIFAR-10)" }) : null;
-    const name = k < 0 ? null : h("div", {}, h("b", { text: `sample ${k}: ${article(p.classes[p.y[k]])}` }), called, absent);
+    const name = k < 0 ? null : h("div", {}, h("b", { text: `sample ${k}: ${truth(p, k)}` }), called, absent);
     itself.replaceChildren(...(k < 0 ? [h("p", { text: words })] : [picture(p, k, 60), name].filter(Boolean)));
     lives.forEach((_, i) => life(i));
   }
@@ -244,7 +261,7 @@ VIEWS.time = (lab) => {
             return { c, q: Number(q), n, of: over.length };
           })
           .sort((a, b) => b.n - a.n)[0];
-      const start = `${p.name}, step ${p.steps[at]}: ${counts[i].wrong} of ${counts[i].over} labels over τ = ${p.tau} are wrong`;
+      const start = `${p.name}, step ${p.steps[at]}: ${tally(p, counts[i])} labels over τ = ${p.tau} ${p.y.includes(UNKNOWN) ? "whose true class is known " : ""}are wrong`;
       return wrong.length
         ? `${start}; of ${worst.of} confident ${plural(p.classes[worst.c])} ${worst.n} are called ${p.classes[worst.q]}.`
         : `${start}.`;
@@ -258,7 +275,7 @@ VIEWS.time = (lab) => {
         q = p.labels[at * N + k];
       const alike = Array.from(near).filter((n) => p.labels[at * N + n] === q).length;
       parts.push(
-        `${packs.length > 1 ? "On the left, sample" : "Sample"} ${k}, ${article(p.classes[p.y[k]])}, is called ${article(p.classes[q])}; so are ${alike} of its ${near.length} nearest neighbours.`,
+        `${packs.length > 1 ? "On the left, sample" : "Sample"} ${k}, ${truth(p, k)}, is called ${article(p.classes[q])}; so are ${alike} of its ${near.length} nearest neighbours.`,
       );
     }
     return parts.join(" ");
@@ -277,7 +294,7 @@ VIEWS.time = (lab) => {
     clamp: (next, [p]) => ({
       ...next,
       snapshot: Math.min(next.snapshot, p.steps.length - 1),
-      sample: Math.min(next.sample, p.N - 1),
+      sample: next.sample < p.N ? next.sample : -1, // another sample is not the one that was asked for
     }),
     spoken: (name, next) =>
       name === "snapshot" && packs[0] ? `step ${packs[0].steps[Math.min(next.snapshot, packs[0].steps.length - 1)]}` : undefined,
@@ -285,10 +302,11 @@ VIEWS.time = (lab) => {
       const other = packs.length !== found.length;
       [state, packs] = [next, found];
       lab.control("snapshot").limit(0, packs[0].steps.length - 1);
+      lab.control("sample").limit(-1, packs[0].N - 1);
       boxes[1].hidden = packs.length < 2;
       if (other) el.classList.toggle("lml-single", packs.length < 2);
       if (other || before.run !== next.run || before.beside !== next.beside) same = alike();
-      caption.textContent = `${packs[0].classes[0].length > 2 ? "letters" : "number"}: a wrong label · faint: below τ`;
+      caption.textContent = `${packs[0].classes.every((name) => /^\d+$/.test(name)) ? "number" : "letters"}: a wrong label · faint: below τ`;
       packs.forEach(fetchPictures);
       const counts = packs.map((_, i) => paint(i, dragged ? 0 : 380));
       details();
