@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
+from types import UnionType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +24,7 @@ class InputError(ValueError):
 def check_choice(name: str, value: object, allowed) -> None:
     """Raise InputError unless `value` is one of `allowed`."""
     allowed = list(allowed)
-    if value in allowed:
+    if any(value is a or (isinstance(value, str | Real) and value == a) for a in allowed):
         return
     close = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -49,6 +56,112 @@ def check_range(
     raise InputError(f"{name}={value!r} is not allowed; give {kind} {interval}.")
 
 
+# --- the arguments of public functions --------------------------------------------------------------------------------
+
+OTHERS = {
+    "text": (str, "a text"),
+    "path": ((str, os.PathLike), "a path"),
+    "flag": (bool, "True or False"),
+    "dict": (Mapping, "a dict"),
+}
+
+
+def takes(**kinds: str | type | UnionType) -> Callable:
+    """Check a function's arguments before it begins: whatever is of another kind ends in one InputError that names it.
+
+    kinds: {argument: kind}, one of
+        "float (N, D)", "int (N)", "bool (N)", "tensor (N, ...)"  a tensor; a letter is one size in the whole call, and all lie
+                           on one device
+        "label (N) of C"   an int64 tensor of numbers from 0 to C - 1
+        "linear (D, C)"    an nn.Linear with D inputs and C outputs
+        "numbers"          a sequence of finite numbers
+        "text", "path", "flag", "dict", "list", or a class
+    and with " or None" behind it, or a class `| None`, also None.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args, **named):
+            given = signature.bind(*args, **named).arguments
+            check_kinds({name: (kind, given[name]) for name, kind in kinds.items() if name in given})
+            return function(*args, **named)
+
+        return checked
+
+    return decorate
+
+
+def check_kinds(given: dict[str, tuple[str | type | UnionType, object]]) -> None:
+    """Raise InputError unless every value is of its kind, as for `takes`. given: {name: (kind, value)}."""
+    sizes: dict[str, tuple[int, str]] = {}  # of each letter: how many, and which argument said so
+    places: dict[str, str] = {}  # device: the first tensor on it
+    for name, (kind, value) in given.items():
+        if not isinstance(kind, str):
+            fits, wanted = isinstance(value, kind), f"a {getattr(kind, '__name__', kind)}"
+        else:
+            if value is None and kind.endswith(" or None"):
+                continue
+            kind = kind.removesuffix(" or None")
+            fits, wanted = _fits(name, kind, value, sizes, places)
+        if not fits:
+            raise InputError(f"{name} is {_described(value)}; give {wanted}.")
+
+
+def _fits(name: str, kind: str, value: object, sizes: dict, places: dict) -> tuple[bool, str]:
+    """Is the value of this kind, and what is one in words?"""
+    if kind in OTHERS:
+        return isinstance(value, OTHERS[kind][0]), OTHERS[kind][1]
+    if kind in ("list", "numbers"):
+        try:
+            there = not isinstance(value, str | bytes | Mapping) and len(list(value)) == len(value)
+            fits = kind == "list" or all(isinstance(v, Real) and math.isfinite(v) for v in value)
+        except Exception:  # whatever its iteration raises
+            there = fits = False
+        return there and fits, "a list" if kind == "list" else "a list of finite numbers"
+    from torch import Tensor, nn
+
+    what, letters, of = re.fullmatch(r"(\w+) \((.*)\)(?: of (\w))?", kind).groups()
+    letters = letters.split(", ")
+    if what == "linear":
+        there = isinstance(value, nn.Linear)
+        shape, tensor = (value.in_features, value.out_features) if there else (), value.weight if there else None
+    else:
+        there = isinstance(value, Tensor) and not value.is_complex()
+        if there and what != "tensor":
+            whole = str(value.dtype) in ("torch.int64", "torch.int32")
+            there = {"float": value.is_floating_point(), "bool": str(value.dtype) == "torch.bool"}.get(what, whole)
+        shape, tensor = tuple(value.shape) if there else (), value
+    rest = letters[-1] == "..."
+    letters = letters[:-1] if rest else letters
+    form = f"({', '.join(letters)}{', ...' * rest})"
+    wanted = f"an nn.Linear {form}" if what == "linear" else f"a{' ' + what if what != 'tensor' else ''} tensor of shape {form}"
+    if not there or len(shape) < len(letters) or (len(shape) > len(letters) and not rest):
+        return False, wanted
+    for letter, n in zip(letters, shape):
+        if sizes.setdefault(letter, (n, name))[0] != n:
+            return False, f"{wanted}, with {letter}={sizes[letter][0]} as in {sizes[letter][1]}"
+    if places and str(tensor.device) not in places:
+        device, other = next(iter(places.items()))
+        return False, f"{wanted} on {device}, where {other} is"
+    places.setdefault(str(tensor.device), name)
+    C = sizes.get(of, (None,))[0]
+    if C is None or tensor.device.type != "cpu":  # a GPU would be waited for
+        return True, wanted
+    return not bool(((value < 0) | (value >= C)).any()), f"{wanted}, whole numbers from 0 to {C - 1}"
+
+
+def _described(value: object) -> str:
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    if shape is not None and dtype is not None:
+        return f"{str(dtype).removeprefix('torch.')} {type(value).__name__.lower()} of shape {tuple(shape)}"
+    return f"{type(value).__name__} {repr(value)[:60]}"
+
+
+# --- checks of one subject each ---------------------------------------------------------------------------------------
+
+
 def check_file(path: object, content: object, form: str, version: int, *, again: str) -> None:
     """Raise InputError unless `content`, read from `path`, is of this form ("layermatch_lite run") and version.
 
@@ -66,27 +179,14 @@ def check_file(path: object, content: object, form: str, version: int, *, again:
 
 def check_threshold(threshold: object, num_classes: int | None = None) -> None:
     """Raise InputError unless tau is a number in [0, 1], or a tensor with one for each class."""
-    shape = getattr(threshold, "shape", None)
-    if shape is None:
+    if isinstance(threshold, Real):
         check_range("threshold", threshold, 0, 1)
-    elif num_classes is not None and tuple(shape) != (num_classes,):
+        return
+    check_kinds({"threshold": ("float (C)", threshold)})
+    if num_classes is not None and len(threshold) != num_classes:
         raise InputError(
-            f"threshold has shape {tuple(shape)}; give one number, or a vector with one for each of the {num_classes} classes."
-        )
-
-
-def check_batches(x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor | None) -> None:
-    """Raise InputError unless labelled views x have labels y, and weak and strong views one true label a sample (or None)."""
-    if not len(y) or y.shape != x.shape[:1]:
-        raise InputError(
-            f"x has {len(x)} labelled samples and y is {tuple(y.shape)}; give one label per sample, at least one."
-        )
-    n = weak.shape[:1]
-    true_shape = n if y_true is None else y_true.shape
-    if not len(weak) or strong.shape[:1] != n or true_shape != n:
-        raise InputError(
-            f"weak, strong and y_true have {len(weak)}, {len(strong)} and {tuple(true_shape)} entries; give both views and the "
-            "true label of the same samples, at least one."
+            f"threshold has shape {tuple(threshold.shape)}; give one number, or a vector with one for each of the {num_classes} "
+            "classes."
         )
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .errors import InputError, check_choice, check_range
+from .errors import InputError, check_choice, check_range, takes
 
 SLOPE = 0.1  # of every LeakyReLU, as in the FixMatch code base
 
@@ -27,8 +27,11 @@ SLOPE = 0.1  # of every LeakyReLU, as in the FixMatch code base
 class Classifier(nn.Module):
     """`features` followed by `classifier`; the models below define both."""
 
-    def __init__(self, num_classes: int):
-        check_range("num_classes", num_classes, 2, whole=True)
+    def __init__(self, num_classes: int, bn_momentum: float, **sizes: int):
+        check_range("num_classes", num_classes, 2, 10**6, whole=True)
+        check_range("bn_momentum", bn_momentum, 0, 1, open_low=True)
+        for name in sizes:
+            check_range(name, sizes[name], 1, 10**5, whole=True)
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,14 +48,12 @@ class MLP(Classifier):
     With `plane` a third layer brings the features down to D = 2, so that they and the centres can be drawn as they are.
     """
 
-    def __init__(
-        self, in_features: int = 2, hidden: int = 64, num_classes: int = 2, bn_momentum: float = 0.1, plane: bool = False
-    ):
-        super().__init__(num_classes)
+    @takes(plane="flag")
+    def __init__(self, in_features: int = 2, hidden: int = 64, num_classes: int = 2, bn_momentum: float = 0.1, plane=False):
+        super().__init__(num_classes, bn_momentum, in_features=in_features, hidden=hidden)
         self.fc1 = _layer(nn.Linear(in_features, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=bn_momentum))
         self.fc2 = _layer(nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=bn_momentum))
-        D = 2 if plane else hidden
-        self.fc3 = None
+        D, self.fc3 = 2 if plane else hidden, None
         if plane:  # no activation after it: centres may lie in every direction
             self.fc3 = nn.Sequential(nn.Linear(hidden, D, bias=False), nn.BatchNorm1d(D, momentum=bn_momentum))
         self.classifier = nn.Linear(D, num_classes)
@@ -70,7 +71,7 @@ class SmallCNN1d(Classifier):
     """
 
     def __init__(self, in_channels: int = 1, width: int = 32, num_classes: int = 10, bn_momentum: float = 0.1):
-        super().__init__(num_classes)
+        super().__init__(num_classes, bn_momentum, in_channels=in_channels, width=width)
 
         def conv(i: int, o: int, k: int, stride: int) -> nn.Sequential:
             linear_map = nn.Conv1d(i, o, k, stride=stride, padding=k // 2, bias=False)
@@ -95,7 +96,7 @@ class SmallCNN(Classifier):
     """For images: (N, in_channels, H, W) float of any size through three convolutions and a mean over the image. D = 4 width."""
 
     def __init__(self, in_channels: int = 3, width: int = 16, num_classes: int = 10, bn_momentum: float = 0.1):
-        super().__init__(num_classes)
+        super().__init__(num_classes, bn_momentum, in_channels=in_channels, width=width)
         self.conv1 = _conv(in_channels, width, 1, bn_momentum)
         self.conv2 = _conv(width, 2 * width, 2, bn_momentum)
         self.conv3 = _conv(2 * width, 4 * width, 2, bn_momentum)
@@ -135,7 +136,7 @@ class PatchCNN(Classifier):
     """
 
     def __init__(self, in_channels: int = 3, width: int = 32, num_classes: int = 10, bn_momentum: float = 0.1):
-        super().__init__(num_classes)
+        super().__init__(num_classes, bn_momentum, in_channels=in_channels, width=width)
         self.patches = Patches(in_channels, bn_momentum)
         widths = (16 * in_channels, 2 * width, 2 * width, 4 * width, 4 * width, 8 * width)
         for n, (i, o, stride) in enumerate(zip(widths, widths[1:], (1, 1, 2, 1, 2)), 1):
@@ -173,13 +174,12 @@ class WideResNet(Classifier):
     32x32 in the protocol; other sizes work, since the last step is a mean over the image.
     """
 
-    def __init__(
-        self, depth: int = 28, width: int = 2, num_classes: int = 10, bn_momentum: float = 0.001, in_channels: int = 3
-    ):
-        super().__init__(num_classes)
-        check_range("width", width, 1, whole=True)
+    def __init__(self, depth: int = 28, width: int = 2, num_classes: int = 10, bn_momentum: float = 0.001, in_channels: int = 3):
+        super().__init__(num_classes, bn_momentum, in_channels=in_channels, width=width, depth=depth)
         if depth < 10 or (depth - 4) % 6:
             raise InputError(f"depth={depth!r} is not a WideResNet depth; give 6n + 4: 10, 16, 22, 28, ...")
+        if depth > 1000 or depth * width**2 > 10**5:  # about 10^9 weights; wrn-28-10 has 36 million
+            raise InputError(f"depth={depth}, width={width} is a network beyond every machine; give a smaller one.")
         widths = [16, 16 * width, 32 * width, 64 * width]
 
         def group(i: int, o: int, stride: int, first: bool) -> nn.Sequential:
@@ -255,7 +255,7 @@ def build_model(
     dims, channels = len(sample_shape), sample_shape[0]
     if name == "auto":
         name = {1: "mlp", 2: "small_cnn_1d", 3: "small_cnn"}[dims]
-    if wrn := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
+    if wrn := re.fullmatch(r"wrn-(\d{1,4})-(\d{1,4})", name):
         fits, make = 3, partial(WideResNet, int(wrn[1]), int(wrn[2]))
     else:
         check_choice("model", name, ("auto", *NETWORKS, "wrn-28-2"))

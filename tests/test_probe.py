@@ -300,12 +300,12 @@ def test_a_buffer_that_the_forward_replaces_is_restored(example):
     "change, words",
     [
         (lambda e: {"threshold": 95}, "threshold=95 is not allowed"),
-        (lambda e: {"y_true": e["y_true"][:1]}, "have 40, 40 and .1,. entries"),
-        (lambda e: {"strong": e["strong"][:5]}, "have 40, 5 and"),
+        (lambda e: {"y_true": e["y_true"][:1]}, "y_true is int64 tensor of shape .1,.*N=40"),
+        (lambda e: {"strong": e["strong"][:5]}, "strong is .*N=40 as in weak"),
         (lambda e: {"weak": e["weak"][:0], "strong": e["strong"][:0], "y_true": e["y_true"][:0]}, "at least one"),
-        (lambda e: {"y": e["y"][:3]}, "12 labelled samples and y is .3,."),
+        (lambda e: {"y": e["y"][:3]}, "y is .*B=12 as in x"),
         (lambda e: {"y_true": e["y_true"] - 1}, "y_true holds labels from -1 to 2; give whole numbers from 0 to 3"),
-        (lambda e: {"y": e["y"].double()}, "y holds labels"),
+        (lambda e: {"y": e["y"].double()}, "y is float64.*int tensor"),
         (lambda e: {"strong": e["strong"].index_fill(0, torch.tensor([3]), float("nan"))}, "outputs are NaN"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_range
+from ..errors import InputError, check_range, takes
 
 
 def warm_up(decay: float, t: int) -> float:
@@ -20,6 +20,7 @@ class AvgClustering(nn.Module):
     m_t = min(momentum, (1+t)/(10+t)). They are buffers: never trained, saved in checkpoints, moved by `.to`.
     """
 
+    @takes(classifier="linear (D, C)")
     def __init__(self, classifier: nn.Linear, momentum: float = 0.99):
         """momentum: m in [0, 1); 0 keeps the centres at W."""
         super().__init__()
@@ -30,12 +31,19 @@ class AvgClustering(nn.Module):
 
     @torch.no_grad()
     def update(self, classifier: nn.Linear) -> None:
-        """One step of the average; call it after the optimizer's step."""
+        """One step of the average; call it after the optimizer's step. InputError for a classifier of another shape."""
+        self.check(classifier)
         m = warm_up(self.momentum, self.updates)
         self.weight.lerp_(classifier.weight, 1 - m)
         if self.bias is not None:
             self.bias.lerp_(classifier.bias, 1 - m)
         self.updates += 1
+
+    def check(self, classifier: nn.Linear) -> None:
+        """Raise InputError unless this is a classifier of the centres' shape: another would be averaged without a word."""
+        shape = getattr(getattr(classifier, "weight", None), "shape", None)
+        if shape != self.weight.shape or (classifier.bias is None) != (self.bias is None):
+            raise InputError(f"the centres are {tuple(self.weight.shape)}; give the nn.Linear that they were made of.")
 
     def targets(self, classifier: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """(V (C, D), v (C,)): what the features are taught against: the averaged centres."""

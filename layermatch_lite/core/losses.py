@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError, check_choice, check_threshold
+from ..errors import InputError, check_choice, check_threshold, takes
 from .centers import AvgClustering
 
 GRAD_RELU = ("off", "block", "gate")
@@ -65,6 +65,7 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor
     return (F.cross_entropy(at_least_float32(logits), labels, reduction="none") * mask).mean()
 
 
+@takes(z_weak="float (N, D)", z_strong="float (N, D)", classifier="linear (D, C)")
 def fixmatch_loss(
     z_weak: Tensor, z_strong: Tensor, classifier: nn.Linear, *, threshold: float | Tensor = 0.95
 ) -> PseudoLabelLoss:
@@ -76,14 +77,9 @@ def fixmatch_loss(
 
 
 def unlabelled_loss(
-    z_strong: Tensor,
-    classifier: nn.Linear,
-    q: PseudoLabels,
-    *,
-    grad_relu: str = "block",
-    centers: AvgClustering | None = None,
+    z_strong: Tensor, classifier: nn.Linear, q: PseudoLabels, *, grad_relu: str = "block", centers: AvgClustering | None = None,
     term: Callable = masked_cross_entropy,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """L_u as two terms, one for each part of the network (our formulation of LayerMatch).
 
     L_z teaches the features against fixed centres V: W itself, or the averaged centres (Avg-Clustering). L_W teaches the
@@ -102,16 +98,11 @@ def unlabelled_loss(
     return L_z + (L_W - L_W.detach())
 
 
+@takes(z_weak="float (N, D)", z_strong="float (N, D)", classifier="linear (D, C)", centers=AvgClustering | None)
 def pseudo_label_loss(
-    z_weak: Tensor,
-    z_strong: Tensor,
-    classifier: nn.Linear,
-    *,
-    threshold: float | Tensor = 0.95,
-    grad_relu: str = "block",
-    centers: AvgClustering | None = None,
-    labels_from: str = "classifier",
-) -> PseudoLabelLoss:
+    z_weak: Tensor, z_strong: Tensor, classifier: nn.Linear, *, threshold: float | Tensor = 0.95, grad_relu: str = "block",
+    centers: AvgClustering | None = None, labels_from: str = "classifier",
+) -> PseudoLabelLoss:  # fmt: skip
     """Pseudo-labels and `unlabelled_loss` in one call, for a training loop of your own.
 
     Args:
@@ -132,6 +123,8 @@ def pseudo_label_loss(
     check_choice("grad_relu", grad_relu, GRAD_RELU)
     check_choice("labels_from", labels_from, LABELS_FROM)
     check_threshold(threshold, classifier.out_features)
+    if centers is not None:
+        centers.check(classifier)
     if grad_relu == "gate":
         raise InputError(
             "grad_relu='gate' compares with the labelled gradient, which this loss does not see; the training step does it: "

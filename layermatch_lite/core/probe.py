@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError, check_batches, check_output, check_threshold
+from ..errors import InputError, check_output, check_threshold, takes
 from ..models import in_train_mode, last_layer, layers, own_randomness
 from .losses import at_least_float32, pseudo_label
 from .seeding import generator as make_generator
@@ -23,18 +23,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@takes(
+    model=nn.Module, x="tensor (B, ...)", y="int (B)", weak="tensor (N, ...)", strong="tensor (N, ...)", y_true="int (N) or None",
+    generator=torch.Generator | None, relabel=Callable | None,
+)  # fmt: skip
 def layer_benefit(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    weak: Tensor,
-    strong: Tensor,
-    y_true: Tensor | None,
-    *,
-    threshold: float,
-    generator: torch.Generator | None = None,
-    relabel: Callable | None = None,
-) -> pd.DataFrame:
+    model: nn.Module, x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor | None, *, threshold: float,
+    generator: torch.Generator | None = None, relabel: Callable | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Measure every layer at the model's current weights, always for plain FixMatch, whatever the method trains with.
 
     Works for any classifier whose last layer is an `nn.Linear`. One joint forward in train mode, as in training but without
@@ -81,25 +77,18 @@ def layer_benefit(
 
 @torch.enable_grad()
 def measure(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    weak: Tensor,
-    strong: Tensor,
-    y_true: Tensor | None,
-    *,
-    threshold: float | Tensor,
-    generator: torch.Generator,
-    relabel: Callable | None = None,
-) -> list[dict]:
+    model: nn.Module, x: Tensor, y: Tensor, weak: Tensor, strong: Tensor, y_true: Tensor | None, *, threshold: float | Tensor,
+    generator: torch.Generator, relabel: Callable | None = None,
+) -> list[dict]:  # fmt: skip
     """`layer_benefit` as plain records, for the history of a run: None in place of NaN."""
-    check_threshold(threshold)
-    check_batches(x, y, weak, strong, y_true)
+    if not len(x) or not len(weak):
+        raise InputError(f"{len(x)} labelled and {len(weak)} unlabelled samples; give at least one of each.")
     with in_train_mode(model):
         n = len(strong)
         with own_randomness(model, strong.device):
             output, classifier, _ = last_layer(model, torch.cat([x, weak, strong]))
         check_output(output, y, y_true)
+        check_threshold(threshold, output.shape[1])
         groups = layers(model, classifier)
         if not output.requires_grad:
             raise InputError(_WITHOUT_GRADIENT.format(name=", ".join(groups)))

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from ..data.sets import SSLData
 from ..data.views import Views
-from ..errors import InputError, check_readout
+from ..errors import InputError, check_range, check_readout, takes
 from ..models import in_mode, last_layer
 
 
+@takes(model=nn.Module, data=SSLData)
 def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, float]:
     """Four accuracies on the test samples, in [0, 1], for any model whose last layer is an `nn.Linear`.
 
@@ -30,6 +31,7 @@ def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, floa
     from sklearn import cluster, linear_model, metrics, preprocessing
 
     check_readout(data)
+    check_range("seed", seed, 0, 2**32 - 1, whole=True)
     y, y_pool, y_test = (labels.cpu().numpy() for labels in (data.y_labelled, data.y_unlabelled, data.y_test))
     C, known = len(data.classes), y_pool >= 0
     with in_mode(model, train=False):

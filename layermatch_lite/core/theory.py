@@ -10,7 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import takes
 
+
+@takes(p="float (N, C)", labels="label (N) of C", mask="bool (N) or None")
 def error(p: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
     """dL_u/dlogits: (1/N) a_i (p_i - e_q), (N, C) for probabilities p (N, C), labels (N,) and a mask (N,) or None (all)."""
     e = (p - F.one_hot(labels, p.shape[1])) / len(p)
@@ -22,16 +25,19 @@ def with_bias(z: Tensor) -> Tensor:
     return torch.cat([z, torch.ones_like(z[:, :1])], dim=1)
 
 
+@takes(z="float (N, D)", p="float (N, C)", labels="label (N) of C", mask="bool (N) or None")
 def classifier_gradient(z: Tensor, p: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
     """dL_u/dW = sum_i (1/N) a_i (p_i - e_q) z_i^T: (C, D). One wrong label pushes two centres, for every sample at once."""
     return error(p, labels, mask).T @ z
 
 
+@takes(W="float (C, D)", p="float (N, C)", labels="label (N) of C", mask="bool (N) or None")
 def feature_gradient(W: Tensor, p: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
     """dL_u/dz_i = (1/N) a_i W^T (p_i - e_q): (N, D). A descent step pulls z_i towards w_q and away from the other centres."""
     return error(p, labels, mask) @ W
 
 
+@takes(z="float (N, D)", p="float (N, C)", labels="label (N) of C", y_true="label (N) of C", mask="bool (N) or None")
 def split_classifier_gradient(
     z: Tensor, p: Tensor, labels: Tensor, y_true: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -44,6 +50,7 @@ def split_classifier_gradient(
     return classifier_gradient(z, p, y_true, mask), noise
 
 
+@takes(W="float (C, D)", p="float (N, C)", labels="label (N) of C", y_true="label (N) of C", mask="bool (N) or None")
 def split_feature_gradient(
     W: Tensor, p: Tensor, labels: Tensor, y_true: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from ..errors import InputError
+from ..errors import InputError, check_range, takes
 from ..figures.screen import Message, Picture, title
 from ..labs.cells import close_parts, closed_with_its_cell
 from . import predictions
@@ -169,9 +169,12 @@ def predict_value(
 
     step: of the slider; by default the power of ten that divides the range into 100 to 1000 steps.
     """
+    if step is not None:
+        check_range("step", step, 0, open_low=True)
     return Predict(Question(name, text, "value", low, high, label, unit, log), step=step)
 
 
+@takes(x="list")
 def predict_curve(
     name: str, text: str, x: Sequence, *, xlabel: str = "", low: float = 0.0, high: float = 1.0, label: str = ""
 ) -> Predict:
@@ -179,6 +182,7 @@ def predict_curve(
     return Predict(Question(name, text, "curve", low, high, label, x=tuple(map(str, x)), xlabel=xlabel))
 
 
+@takes(items="list")
 def predict_order(name: str, text: str, items: Sequence[str], *, label: str = "") -> Predict:
     """Ask for an order of the items, the highest first."""
     return Predict(Question(name, text, "order", label=label, items=tuple(items)))

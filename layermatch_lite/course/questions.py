@@ -52,6 +52,8 @@ class Question:
             raise InputError(f"x={self.x!r}: a curve needs at least two places.")
         check_range("low", self.low, 0 if self.log else -LIMIT, LIMIT, open_low=self.log)
         check_range("high", self.high, self.low, LIMIT, open_low=True)
+        for name in ("low", "high"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def check(self, prediction: object) -> object:
         """The prediction in its plain form (a float, a list of floats, a list of items); InputError if it is not one."""

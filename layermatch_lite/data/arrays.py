@@ -66,11 +66,10 @@ def real_array(name: str, given, shape: tuple[int | None, ...]) -> np.ndarray:
 
     Raises InputError for other shapes, and for NaN, infinity and values beyond 1e15, whose squares float32 could not hold.
     """
-    try:
-        a = given.detach().cpu().double().numpy() if isinstance(given, Tensor) else np.asarray(given)
-        a = a.astype(np.float64, casting="same_kind")
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is no array of real numbers ({error}); give a tensor or an array.") from error
+    a = as_tensor(name, given)
+    if a.is_complex():
+        raise InputError(f"{name} holds complex numbers; give real ones.")
+    a = a.double().numpy()
     if a.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, a.shape)):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise InputError(f"{name} of shape {a.shape} does not fit; give ({wanted}).")

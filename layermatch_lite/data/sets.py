@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.seeding import generator
-from ..errors import InputError, check_choice, check_range
+from ..errors import InputError, check_choice, check_kinds, check_range
 from ..system import cache_dir, read_npz
 from .arrays import class_numbers, samples
 from .folders import load_folder
@@ -119,12 +119,8 @@ def load_data(
     Raises:
         InputError: for an unknown name, a label count that does not fit, or a folder that is not such a data set.
     """
-    if not isinstance(name_or_path, str | os.PathLike):
-        raise InputError(f"dataset={name_or_path!r} is not a name or a path; choose from {', '.join(NAMES)}, or give a folder.")
+    check_kinds({"dataset": ("path", name_or_path), "flip": ("flag or None", flip), "skip_broken": ("flag", skip_broken)})
     name = data_name(name_or_path)
-    for setting, value in (("flip", flip), ("skip_broken", skip_broken)):
-        if value is not None and not isinstance(value, bool):
-            raise InputError(f"{setting}={value!r} is not allowed; give True or False.")
     if image_size is not None:
         check_range("image_size", image_size, 8, 1024, whole=True)
     if test_share is not None:
@@ -220,12 +216,12 @@ def split(
     Raises InputError for anything else, such as values that are NaN.
     """
     check_range("seed", seed, 0, whole=True)
+    check_kinds({"name": ("text", name), "flip": ("flag", flip)})
+    check_kinds({"classes": ("text" if isinstance(classes, str) else "list", classes)})
     if len(classes := tuple(map(str, classes))) < 2:
         raise InputError(f"{name!r} has {len(classes)} class; a classifier needs at least two.")
     if len(set(classes)) < len(classes):
         raise InputError(f"classes={classes!r} holds a name twice; give each class its own.")
-    if not isinstance(flip, bool):
-        raise InputError(f"flip={flip!r} is not allowed; give True or False.")
     C = len(classes)
     x, x_test = samples("x", x), samples("x_test", x_test)
     y, y_test = class_numbers("y", y, C, unknown=True), class_numbers("y_test", y_test, C)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
-from ..data.arrays import real_array
-from ..errors import InputError
+from ..data.arrays import as_tensor, real_array
+from ..errors import InputError, check_range
 
 
 def cluster_quality(z, y, *, seed: int = 0) -> dict[str, float]:
@@ -31,6 +30,7 @@ def cluster_quality(z, y, *, seed: int = 0) -> dict[str, float]:
     from sklearn import metrics
     from sklearn.cluster import KMeans
 
+    check_range("seed", seed, 0, 2**32 - 1, whole=True)
     z, y = _checked(z, y)
     classes, y = np.unique(y, return_inverse=True)
     clusters = KMeans(len(classes), n_init=3, random_state=seed).fit_predict(z)
@@ -87,7 +87,7 @@ def drift(before, after) -> float:
 
 def _fitting(z, y) -> tuple[np.ndarray, np.ndarray]:
     """Features (N, D) and labels (N,) as arrays that fit together, without NaN."""
-    z, y = real_array("z", z, (None, None)), np.asarray(y.cpu() if isinstance(y, torch.Tensor) else y)
+    z, y = real_array("z", z, (None, None)), as_tensor("y", y).numpy()
     if not len(z) or y.shape != z.shape[:1]:
         raise InputError(f"features {z.shape} and labels {y.shape} do not fit; give (N, D) features and (N,) labels.")
     return z, y

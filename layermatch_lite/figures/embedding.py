@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.arrays import real_array
-from ..errors import InputError, check_choice, check_range
+from ..errors import InputError, check_choice, check_kinds, check_range
 from ..system import cache_dir, cached_npz, torch_settings
 
 
@@ -44,6 +44,7 @@ def embed(
     Raises:
         InputError: for NaN, too few points for n_neighbors, or snapshots that do not fit together.
     """
+    check_kinds({"snapshots": ("list", snapshots)})
     check_choice("method", method, ("umap", "pca"))
     check_choice("init", init, ("pca", "random"))
     check_range("n_neighbors", n_neighbors, 2, whole=True)

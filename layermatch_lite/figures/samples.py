@@ -8,13 +8,16 @@ from matplotlib.figure import Figure
 from ..core.seeding import generator
 from ..data.sets import SSLData
 from ..data.views import Views
+from ..errors import check_range, takes
 from .letters import drawn_names, in_words
 
 COLORS = {"sample": "black", "weak": "#0072B2", "weak again": "#0072B2", "strong": "#D55E00", "strong again": "#D55E00"}
 
 
+@takes(data=SSLData)
 def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
     """One labelled sample of up to three classes: as it is, in two weak views and in two strong ones."""
+    check_range("seed", seed, 0, whole=True)
     g, views, names = generator(seed, "figure"), Views(data), drawn_names(data.classes)
     shown = range(min(3, len(data.classes)))
     x = torch.stack([data.x_labelled[data.y_labelled == c][0] for c in shown])

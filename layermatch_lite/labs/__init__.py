@@ -8,6 +8,7 @@ data. Only the decision and the training lab import torch, and only when somethi
 saved to a file.
 """
 
+from ..errors import check_kinds
 from .frame import Lab
 from .lessons import RUNS, STATES, DecisionState, NoiseState, ThresholdState, TimeMachineState, TrainingState
 
@@ -24,6 +25,7 @@ def TimeMachine(link: str = "", **settings) -> Lab:
 
     run, beside: names of `list_recorded`, or paths of recordings of your own.
     """
+    check_kinds({"link": ("text", link)})
     if not link and str(settings.get("run", "digits_fixmatch")) not in RUNS:
         settings.setdefault("beside", "none")  # a recording of your own stands alone until you choose
     return Lab([TimeMachineState], link, **settings)
@@ -52,6 +54,7 @@ def classroom(query: str = "") -> Lab:
     # A lesson link holds & and = itself, so it is everything that follows; a browser may have encoded it.
     from urllib.parse import unquote_plus
 
+    check_kinds({"query": ("text", query)})
     lesson = query.partition("lesson=")[2]
     return Lab(STATES, lesson if "?" in lesson else unquote_plus(lesson))  # a link encodes its own values, once
 

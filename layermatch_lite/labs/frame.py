@@ -13,7 +13,7 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from ..errors import InputError
+from ..errors import InputError, check_kinds
 from . import packs, page
 from .background import problem
 from .cells import close_parts, closed_with_its_cell
@@ -30,6 +30,7 @@ class Lab(anywidget.AnyWidget):
     link = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, states: Sequence[type[LabState]], link: str = "", **settings):
+        check_kinds({"link": ("text", link)})
         self.states, self.benches = {state.lab: state for state in states}, {}
         self.folder = Path.cwd()  # where relative paths are from, wherever the notebook goes
         if settings:

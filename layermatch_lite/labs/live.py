@@ -12,7 +12,7 @@ import ipywidgets as widgets
 from torch import nn
 
 from ..data.sets import SSLData
-from ..errors import InputError
+from ..errors import InputError, check_kinds
 from ..figures.output import as_png
 from ..figures.screen import Message, Picture, title
 from ..figures.style import STYLE, dress, panels
@@ -45,6 +45,7 @@ class LiveRun(widgets.VBox):
 
         A run of your own network needs a network of the same shapes to be resumed.
         """
+        check_kinds({"config": (TrainConfig, config), "path": ("path", path), "data": (SSLData | None, data)})
         self.worker, self.run = Worker(), None
         self.config, self.data, self.model = config, data, model
         self.path, self.place = Path(path).expanduser().absolute(), str(path)  # where the file is, and how it was called

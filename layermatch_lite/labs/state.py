@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-from ..errors import InputError, check_choice, check_range
+from ..errors import InputError, check_choice, check_kinds, check_range, takes
 
 
 class Control(NamedTuple):
@@ -71,6 +71,7 @@ class LabState:
         for f in fields(self):
             control, value = f.metadata["control"], getattr(self, f.name)
             if control.open or isinstance(f.default, str) and control.options is None:
+                check_kinds({f.name: ("text", value)})
                 continue
             if control.options:
                 check_choice(f.name, value, control.options)
@@ -106,6 +107,7 @@ class LabState:
         return f"{self.lab}?{urlencode(values, safe=',;:/')}"
 
     @classmethod
+    @takes(text="text")
     def from_link(cls, text: str) -> LabState:
         """Read a link back; what it does not name keeps its default. Raises InputError, with nothing changed."""
         lab, mark, query = text.strip().partition("?")

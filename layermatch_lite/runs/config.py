@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data.sets import NAMES, data_name
-from ..errors import InputError, check_choice
+from ..errors import InputError, check_choice, check_kinds, takes
 from ..variants.settings import VARIANT, Variant
 from .fields import check_fields, setting
 
@@ -255,6 +255,7 @@ class TrainConfig:
         return config
 
     @classmethod
+    @takes(settings="dict")
     def from_dict(cls, settings: dict) -> TrainConfig:
         """The config with these settings, the variant's among them, as `as_dict` gives them and files hold them."""
         own = {k: v for k, v in settings.items() if k not in VARIANT}
@@ -274,6 +275,7 @@ class TrainConfig:
 
     def differences(self, other: TrainConfig) -> dict[str, tuple]:
         """{setting: (ours, theirs)} where two configs differ."""
+        check_kinds({"other": (TrainConfig, other)})
         a, b = self.as_dict(), other.as_dict()
         return {k: (a[k], b[k]) for k in a if a[k] != b[k]}
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..data.arrays import samples
 from ..data.images import files_below, named_as_image, read
 from ..data.views import Views
-from ..errors import InputError
+from ..errors import InputError, takes
 from ..system import printable, reserved, write_atomically
 from .run import Run
 
@@ -33,6 +33,7 @@ class Predicted(NamedTuple):
     least_sure: tuple[str, float]  # the file with the lowest confidence, and that
 
 
+@takes(run=Run)
 @torch.no_grad()
 def predict(run: Run, x) -> tuple[Tensor, Tensor]:
     """(N,) int64 classes and (N,) float32 confidences, by the run's EMA model.
@@ -55,6 +56,7 @@ def predict(run: Run, x) -> tuple[Tensor, Tensor]:
     return labels, confidence
 
 
+@takes(run=Run, folder="path", out="path", skip_broken="flag", progress="flag")
 def predict_folder(
     run: Run, folder: str | os.PathLike, out: str | os.PathLike, *, skip_broken: bool = False, progress: bool = False
 ) -> Predicted:

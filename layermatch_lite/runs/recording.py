@@ -22,7 +22,7 @@ from ..core.losses import linear, pseudo_label
 from ..core.seeding import generator
 from ..data.sets import SSLData
 from ..data.views import Views
-from ..errors import InputError, check_choice, check_file, check_range
+from ..errors import InputError, check_choice, check_file, check_range, takes
 from ..models import in_mode
 from ..system import read_npz, reading, write_atomically
 from .config import TrainConfig
@@ -90,6 +90,7 @@ class Recording:
         """The data set, and which copy of it: "cifar10 (JPEG copy)"."""
         return self.about["name"] + (f" ({self.about['copy']})" if "copy" in self.about else "")
 
+    @takes(path="path")
     def save(self, path: str | PathLike) -> None:
         """Write everything to one compressed .npz file, atomically; there is nothing in it but numbers and JSON text."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -99,6 +100,7 @@ class Recording:
         write_atomically(path, lambda f: np.savez_compressed(f, meta=np.array(meta), **arrays))
 
     @classmethod
+    @takes(path="path")
     def load(cls, path: str | PathLike) -> Recording:
         """Read a recording back. Never executes code from the file; raises InputError for anything else."""
         with reading(path, "a recording", "record the run again"):
@@ -153,6 +155,7 @@ def load_recorded(name: str) -> Recording:
     return Recording.load(SHIPPED / f"{name}.npz")
 
 
+@takes(config=TrainConfig, data=SSLData | None, model=nn.Module | None, progress="flag")
 def record(
     config: TrainConfig,
     data: SSLData | None = None,

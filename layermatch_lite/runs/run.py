@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..core.centers import AvgClustering, warm_up
 from ..core.seeding import generator
-from ..errors import InputError, check_file
+from ..errors import InputError, check_file, takes
 from ..models import build_model
 from ..system import __version__, check_zip, reading, write_atomically
 from ..variants.freematch import FreeMatch
@@ -127,6 +127,7 @@ class Run:
         every = (self.config.evaluate_every, self.config.probe_every, self.config.readout_every)
         return step >= self.config.steps or any(e is not None and step % e == 0 for e in every)
 
+    @takes(path="path")
     def save(self, path: str | PathLike) -> None:
         """Write the run to one file, atomically.
 
@@ -162,6 +163,7 @@ class Run:
         self.saved = self.step
 
     @classmethod
+    @takes(path="path", device=str | torch.device | None, model=nn.Module | None)
     def load(
         cls, path: str | PathLike, device: torch.device | str | None = "cpu", model: nn.Module | None = None
     ) -> Run:

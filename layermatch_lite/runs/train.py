@@ -17,7 +17,7 @@ from torch import nn
 from ..core.loop import training_loop
 from ..core.readout import readout
 from ..data.sets import NAMES, SSLData, load_data
-from ..errors import InputError, check_readout
+from ..errors import InputError, check_readout, takes
 from ..models import build_model
 from ..system import reserved, torch_settings
 from ..variants.build import build_method
@@ -29,6 +29,10 @@ from .parallel import check_shares, on_every_process, rank, rank_0_first, world_
 from .run import Run
 
 
+@takes(
+    config=TrainConfig | None, data=SSLData | None, model=nn.Module | None, save="path or None", resume="path or None",
+    progress="flag",
+)  # fmt: skip
 def train(
     config: TrainConfig | None = None,
     data: SSLData | None = None,
@@ -106,6 +110,7 @@ def save_or_warn(run: Run, path: str | PathLike) -> None:
         warnings.warn(f"step {run.step}: {error} {held}; {then}.", stacklevel=3)
 
 
+@takes(config=TrainConfig | None, data=SSLData | None, model=nn.Module | None, resume="path or None", progress="flag")
 def train_steps(
     config: TrainConfig | None = None,
     data: SSLData | None = None,
@@ -262,8 +267,6 @@ def check_fit(config: TrainConfig, data: SSLData) -> None:
 
 def check_agreement(config: TrainConfig, data: SSLData) -> None:
     """Own data and config must say the same; only the seed of the split is free."""
-    if not isinstance(data, SSLData):
-        raise InputError(f"data={type(data).__name__} is not an SSLData; make one with split(...) or load_data(...).")
     every = len(data.y_unlabelled) if data.truth_known else int((data.y_unlabelled >= 0).sum())
     same = os.path.abspath(config.dataset) == os.path.abspath(data.name)  # a folder's name is its path
     said = {"num_labels": (config.num_labels or every, data.num_labels)}

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.readout import features_of
 from ..data.views import Views
-from ..errors import InputError, check_choice
+from ..errors import InputError, check_choice, check_range
 from ..models import in_mode
 from ..runs.config import TrainConfig
 from ..runs.train import data_of, train
@@ -66,6 +66,7 @@ def noise_config(kind: str, rate: float, taught: str = "all", **settings) -> Tra
     """
     check_choice("kind", kind, KINDS)
     check_choice("taught", taught, TAUGHT)
+    check_range("noise_rate", rate, 0, 1)
     noise = dict(noise=kind, noise_rate=rate) if rate else {}
     settings = dict(dataset="digits", num_labels=10, steps=300, device="cpu") | settings
     config = TrainConfig.from_dict(dict(method="fixmatch", labels_from="truth") | settings | noise | TAUGHT[taught])

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError, check_range
+from ..errors import InputError, check_range, takes
 
 RESAMPLES = 10_000
 
 
+@takes(values="numbers")
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """A bootstrap interval of the mean, for at least two values; below six Student's t.
 
@@ -45,11 +46,13 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return float(low), float(high)
 
 
+@takes(values="numbers")
 def spread(values: Sequence[float]) -> float:
     """Standard deviation over seeds; 0 for a single one."""
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+@takes(differences="numbers")
 def effect_size(differences: Sequence[float]) -> float:
     """Paired differences in units of their own spread: Cohen's d_z, with Hedges' factor 1 - 3 / (4n - 5) for small samples.
 
@@ -72,6 +75,7 @@ def all_signs(n: int) -> np.ndarray:
     return 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
 
 
+@takes(differences="numbers")
 def p_value(differences: Sequence[float]) -> float:
     """How often luck alone would make a mean at least as large, up or down: if each seed's difference had its sign by chance.
 
@@ -93,8 +97,11 @@ def p_value(differences: Sequence[float]) -> float:
     return float((np.abs(signs @ d) >= abs(d.sum()) - alike).mean())
 
 
+@takes(p="numbers")
 def holm(p: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm 1979): the k-th smallest of m times m + 1 - k, never falling, at most 1."""
+    for one in p:
+        check_range("p", one, 0, 1)
     corrected, worst = [0.0] * len(p), 0.0
     for k, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         worst = max(worst, min(1.0, p[i] * (len(p) - k)))
@@ -102,13 +109,15 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
+@takes(values="numbers")
 def effect(values: Sequence[float]) -> str:
     """A mean with its 95 % interval and the seeds on its side: "+0.121 [+0.068, +0.174], 10 of 10 above 0"."""
-    mean, (low, high) = statistics.fmean(values), interval(values)
+    (low, high), mean = interval(values), statistics.fmean(values)
     side = sum(v > 0 for v in values) if mean >= 0 else sum(v < 0 for v in values)
     return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], {side} of {len(values)} {'above' if mean >= 0 else 'below'} 0"
 
 
+@takes(values="numbers")
 def verdict(values: Sequence[float], above: str, below: str, open_question: str) -> str:
     """The sentence that the 95 % interval allows: `above` 0, `below` 0, or neither."""
     low, high = interval(values)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, check_kinds, check_range, takes
 from ..runs.compare import Outcome, run_all
 from ..runs.config import TrainConfig
 from ..runs.device import pick_device
@@ -51,6 +51,17 @@ class Study:
     recorded: bool = False
 
     def __post_init__(self):
+        check_kinds({
+            "name": ("text", self.name), "question": ("text", self.question), "seeds": (Sequence, self.seeds),
+            "plan": ("dict", self.plan), "families": ("dict", self.families), "curves": ("list", self.curves),
+            "recorded": ("flag", self.recorded), "watch": (object if callable(self.watch) else type(None), self.watch),
+        })  # fmt: skip
+        for seed in self.seeds:
+            check_range("seed", seed, 0, whole=True)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds={self.seeds!r} holds one twice; paired differences need each once.")
+        for rows in self.plan.values():
+            check_kinds({"rows of the plan": ("dict", rows)} | {f"row {row!r}": (TrainConfig, c) for row, c in rows.items()})
         if not self.seeds or not any(self.plan.values()):
             raise InputError(f"the study {self.name!r} has no seeds or no rows; give at least one of each.")
         if self.recorded and self.watch:
@@ -87,6 +98,7 @@ class Study:
         }
 
 
+@takes(study=Study, path="path", recordings="path or None", progress="flag")
 def carry_out(
     study: Study,
     path: str | PathLike,

@@ -43,6 +43,7 @@ class FreeMatch(nn.Module):
         steps (preset "paper").
         """
         super().__init__()
+        check_range("num_classes", num_classes, 2, 10**6, whole=True)
         check_range("momentum", momentum, 0, 1, open_high=True)
         check_range("weight", weight, 0)
         self.momentum, self.weight = momentum, weight

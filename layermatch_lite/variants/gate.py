@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from ..core.losses import PseudoLabels, linear
-from ..errors import InputError
+from ..errors import takes
 from ..runs.parallel import mean_over_processes
 from .wrapper import Wrapper
 
 
+@takes(g_u="float (P)", g_s="float (P)")
 def gate(g_u: Tensor, g_s: Tensor) -> Tensor:
     """Remove from g_u what opposes g_s, and nothing else.
 
@@ -23,11 +24,6 @@ def gate(g_u: Tensor, g_s: Tensor) -> Tensor:
     Returns:
         (P,) tensor of g_u's dtype.
     """
-    if g_u.shape != g_s.shape or g_u.dim() != 1:
-        raise InputError(
-            f"gate takes two flat vectors of one length, got {tuple(g_u.shape)} and {tuple(g_s.shape)}; "
-            "flatten W's and b's gradients into one vector each."
-        )
     norm = g_s.dot(g_s)
     alpha = torch.where(norm > 0, g_u.dot(g_s) / norm.where(norm > 0, 1.0), 0.0)
     return g_u - alpha.clamp(max=0) * g_s
