@@ -237,7 +237,7 @@ def run_demo(args: argparse.Namespace) -> int:
     if any(own.values()):
         words = [f"{method} {k} {v:g}" for method, chosen in own.items() for k, v in chosen.items()]
         print("every method's own:", ", ".join(words), flush=True)
-    from . import figures  # loaded before training: what cannot draw is known before it has cost a minute
+    figures = drawing()  # before training: what cannot draw is known before it has cost a minute
     from .studies import report
 
     check_writable(args.out, "--out")
@@ -254,6 +254,15 @@ def run_demo(args: argparse.Namespace) -> int:
         print("One label per class: where pseudo-labels are worst. On digits with 40 labels and more, FixMatch and LayerMatch")
         print("can hardly be told apart (docs/results.md).")
     return 0
+
+
+def drawing():
+    """The figures. Raises InputError where this machine cannot draw."""
+    try:
+        from . import figures
+    except (ImportError, ValueError) as error:  # matplotlib's, for a backend that there is not
+        raise InputError(f"pictures cannot be drawn here ({error}); unset MPLBACKEND, or see layermatch-lite doctor.") from error
+    return figures
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -333,7 +342,9 @@ def default_file(config: TrainConfig, given: Sequence[str]) -> Path:
     said = config.as_dict()
     for setting in given:
         if setting and setting not in ("dataset", "method", "num_labels", "seed", "device"):
-            name += f"-{setting}-{said[setting]}" if setting in said else f"-{setting}"
+            value = said.get(setting)
+            option = f"{'no-' if value is False else ''}{setting.replace('_', '-')}"
+            name += f"-{option}" if isinstance(value, bool) or setting not in said else f"-{option}-{value}"
     safe = re.sub(r"[^\w.-]+", "-", name)
     return Path("runs", f"{safe[:180].strip('-.')}.pt")
 
@@ -359,6 +370,7 @@ def run_course(args: argparse.Namespace) -> int:
 
 
 def run_predictions(args: argparse.Namespace) -> int:
+    drawing()
     from .course.predictions import draw_class
 
     check_writable(args.out, "--out")

@@ -31,6 +31,8 @@ def cache_dir() -> Path:
         return Path(os.path.abspath(os.path.expanduser(chosen)))
     try:
         home = Path.home()
+        if os.environ.get("HOME") == "":
+            raise RuntimeError
     except RuntimeError:  # a user without a home, as in some containers
         return Path(tempfile.gettempdir(), f"layermatch_lite-{getattr(os, 'getuid', lambda: 0)()}")
     usual = {"win32": ("LOCALAPPDATA", Path("AppData", "Local")), "darwin": ("", Path("Library", "Caches"))}

@@ -211,8 +211,12 @@ def test_doctor_finds_widgets_wherever_jupyterlab_looks(monkeypatch, tmp_path):
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
     assert not doctor._widgets()[0]
     place = tmp_path / "labextensions" / "@jupyter-widgets" / "jupyterlab-manager" / "package.json"
-    place.parent.mkdir(parents=True)
+    (place.parent / "static").mkdir(parents=True)
     place.write_text("{}")
+    assert doctor._widgets()[::2] == (False, "JupyterLab's side is damaged"), "it is read, not only seen"
+    place.write_text('{"jupyterlab": {"_build": {"load": "static/entry.js"}}}')
+    assert not doctor._widgets()[0]
+    (place.parent / "static" / "entry.js").write_text("var jupyter;")
     assert doctor._widgets()[0]
 
 

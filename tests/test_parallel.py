@@ -125,6 +125,7 @@ def test_settings_that_two_processes_cannot_share(one_of_two, wrong, words):
 
 def test_one_named_gpu_for_two_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     with pytest.raises(InputError, match="device='cuda:0' names one GPU"), parallel.processes("cuda:0"):
         pass
 

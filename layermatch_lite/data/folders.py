@@ -41,22 +41,35 @@ def load_folder(
     """
     files, classes, aside = _listed(folder)
     every = [(path, c, part) for part, listed in files.items() for path, c in listed]
+    cache, state = _cache(folder, every, image_size)
+
+    def compute() -> dict[str, np.ndarray]:
+        return {"state": np.array(state)} | _decoded(folder, every, classes, image_size, skip_broken, progress)
+
+    unchanged = lambda arrays: str(arrays["state"]) == state and (skip_broken or not len(arrays["broken"]))
+    arrays = cached_npz(cache, unchanged, compute)
+    reasons = {"in no class folder": aside, "no image": arrays["left_out"], "broken": arrays["broken"]}
+    if said := [f"{_some(names)} ({why})" for why, names in reasons.items() if len(names)]:
+        warnings.warn(f"{printable(folder)}: left out {', '.join(said)}", stacklevel=3)
+    return {part: (arrays[part], arrays[f"y_{part}"]) for part in files}, classes
+
+
+def is_decoded(folder: Path) -> bool:
+    """Are all images of this folder in the cache, as they are now?"""
+    files, *_ = _listed(folder)
+    cache, state = _cache(folder, [(path, c, part) for part, listed in files.items() for path, c in listed], None)
+    return cached_npz(cache, lambda arrays: str(arrays["state"]) == state) is not None
+
+
+def _cache(folder: Path, every: list, image_size: int | None) -> tuple[Path, str]:
+    """Where the decoded images go, and what must be the same for them to be those of now."""
     try:
         stats = [(os.path.relpath(p, folder), c, part, os.stat(p).st_size, os.stat(p).st_mtime_ns) for p, c, part in every]
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read ({error.strerror}); repair or remove it.") from error
     state = hashlib.sha256(repr((VERSION, image_size, stats)).encode()).hexdigest()
     key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-
-    def compute() -> dict[str, np.ndarray]:
-        return {"state": np.array(state)} | _decoded(folder, every, classes, image_size, skip_broken, progress)
-
-    unchanged = lambda arrays: str(arrays["state"]) == state and (skip_broken or not len(arrays["broken"]))
-    arrays = cached_npz(cache_dir() / "folders" / f"{key}.npz", unchanged, compute)
-    reasons = {"in no class folder": aside, "no image": arrays["left_out"], "broken": arrays["broken"]}
-    if said := [f"{_some(names)} ({why})" for why, names in reasons.items() if len(names)]:
-        warnings.warn(f"{printable(folder)}: left out {', '.join(said)}", stacklevel=3)
-    return {part: (arrays[part], arrays[f"y_{part}"]) for part in files}, classes
+    return cache_dir() / "folders" / f"{key}.npz", state
 
 
 def _listed(folder: Path) -> tuple[dict[str, list[tuple[str, int]]], tuple[str, ...], list[str]]:

@@ -158,6 +158,8 @@ def load_data(
         )
     else:
         check_choice("dataset", name, (*NAMES, "a folder"))
+    if flip and x.ndim != 4:
+        raise InputError(f"flip=True has no effect on {name!r}, which are no images; leave it out.")
     flip = natural if flip is None else flip
     chosen = dict(num_labels=num_labels, num_val=num_val, seed=seed, flip=flip)
     return replace(split(name, x, y, x_test, y_test, classes, x_unlabelled=x_unlabelled, **chosen), copy=copy)

@@ -87,7 +87,7 @@ def predict_folder(
         if not rows:
             raise InputError(f"{folder} holds no images; allowed are PNG, JPEG, TIFF, WebP, BMP, GIF and PPM.")
         classes, text = run.data["classes"], io.StringIO(newline="")
-        table = csv.writer(text)
+        table = csv.writer(text, lineterminator="\n")
         table.writerow(("file", "class", "confidence"))
         table.writerows((file, classes[label], f"{c:.4f}") for file, label, c in rows)
         # A file's name that is not UTF-8 comes out as the bytes that it is, and can be found by them.

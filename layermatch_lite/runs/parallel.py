@@ -8,6 +8,7 @@ on CPUs, for what BatchNorm sees (`shared_model`). With one process every functi
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -34,7 +35,12 @@ def rank() -> int:
 def processes(device: str = "auto") -> Iterator[None]:
     """Join the processes that torchrun started, if it did. device: the run's, "auto", "cpu" or "cuda"; on GPUs each process takes
     that of its local rank."""
-    if int(os.environ.get("WORLD_SIZE", 1)) < 2:
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not dist.is_available() or not dist.is_torchelastic_launched():
+        if size != "1":  # by another launcher, or left behind by one
+            warnings.warn(f"WORLD_SIZE={size!r} is set, but torchrun did not start this process: training on one", stacklevel=3)
+        size = "1"
+    if int(size) < 2:
         yield
         return
     if ":" in device:

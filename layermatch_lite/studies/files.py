@@ -61,6 +61,7 @@ def _check_content(study: dict) -> None:
         if not ok:
             raise ValueError(what)
 
+    need(study.keys() <= {"format", "version", "checksum", *PARTS}, f"parts {', '.join(study)}")
     seeds, plan, seen = study["seeds"], study["plan"], set()
     for seed in seeds:
         check_range("seed", seed, 0, whole=True)
