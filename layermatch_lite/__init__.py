@@ -28,6 +28,8 @@ _HOME = {
     "load_recorded": "runs.recording",
     "record": "runs.recording",
     "Run": "runs.run",
+    "predict": "runs.inference",
+    "predict_folder": "runs.inference",
     "train": "runs.train",
     "train_steps": "runs.train",
     "load_study": "studies.files",

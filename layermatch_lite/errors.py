@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 
 class InputError(ValueError):
-    """A wrong value: the message names it, says what is allowed and what to do."""
+    """A wrong value: the message names it, says what is allowed and what to do, in one line."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()) if "\n" in message else message)
+
+
+def shown(value: object) -> str:
+    """A value in a message: its repr, cut where that is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def check_choice(name: str, value: object, allowed) -> None:
@@ -26,9 +35,9 @@ def check_choice(name: str, value: object, allowed) -> None:
     allowed = list(allowed)
     if any(value is a or (isinstance(value, str | Real) and value == a) for a in allowed):
         return
-    close = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+    close = difflib.get_close_matches(str(value)[:80], [str(a) for a in allowed], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise InputError(f"{name}={value!r} is unknown; choose from {', '.join(map(str, allowed))}.{hint}")
+    raise InputError(f"{name}={shown(value)} is unknown; choose from {', '.join(map(str, allowed))}.{hint}")
 
 
 def check_range(
@@ -53,7 +62,7 @@ def check_range(
         interval = f"{'greater than' if open_low else 'of at least'} {low:g}"
     else:
         interval = f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
-    raise InputError(f"{name}={value!r} is not allowed; give {kind} {interval}.")
+    raise InputError(f"{name}={shown(value)} is not allowed; give {kind} {interval}.")
 
 
 # --- the arguments of public functions --------------------------------------------------------------------------------
@@ -156,7 +165,7 @@ def _described(value: object) -> str:
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     if shape is not None and dtype is not None:
         return f"{str(dtype).removeprefix('torch.')} {type(value).__name__.lower()} of shape {tuple(shape)}"
-    return f"{type(value).__name__} {repr(value)[:60]}"
+    return f"{type(value).__name__} {shown(value)}"
 
 
 # --- checks of one subject each ---------------------------------------------------------------------------------------

@@ -30,8 +30,8 @@ class Lab(anywidget.AnyWidget):
     link = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, states: Sequence[type[LabState]], link: str = "", **settings):
-        check_kinds({"link": ("text", link)})
         self.states, self.benches = {state.lab: state for state in states}, {}
+        check_kinds({"link": ("text", link)})
         self.folder = Path.cwd()  # where relative paths are from, wherever the notebook goes
         if settings:
             link = states[0].from_link(link or f"{states[0].lab}?").but(**settings).link()

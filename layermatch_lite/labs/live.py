@@ -45,8 +45,8 @@ class LiveRun(widgets.VBox):
 
         A run of your own network needs a network of the same shapes to be resumed.
         """
+        self.worker, self.run = Worker(), None  # first, for whatever fails below: `close` asks for them
         check_kinds({"config": (TrainConfig, config), "path": ("path", path), "data": (SSLData | None, data)})
-        self.worker, self.run = Worker(), None
         self.config, self.data, self.model = config, data, model
         self.path, self.place = Path(path).expanduser().absolute(), str(path)  # where the file is, and how it was called
         self.status, self.error = Message(), Message(role="alert")

@@ -7,7 +7,7 @@ from dataclasses import field, fields
 from numbers import Integral, Real
 from os import PathLike, fspath
 
-from ..errors import InputError, check_choice, check_range
+from ..errors import InputError, check_choice, check_range, shown
 
 KINDS = {"int": (Integral, int), "float": (Real, float), "bool": (bool, bool), "str": ((str, PathLike), fspath)}
 
@@ -51,5 +51,5 @@ def plain(name: str, value: object, kind: str) -> object:
         return None
     allowed, convert = KINDS[kind.split()[0]]
     if not isinstance(value, allowed) or (isinstance(value, bool) and allowed is not bool):
-        raise InputError(f"{name}={value!r} is not allowed; give {'a whole number' if allowed is Integral else kind}.")
+        raise InputError(f"{name}={shown(value)} is not allowed; give {'a whole number' if allowed is Integral else kind}.")
     return convert(value)
