@@ -1,4 +1,4 @@
-"""The environment of others: streams, folders, variables and settings that are missing, odd or somebody else's; processes that end."""
+"""The environment of others: streams, folders and settings that are missing, odd or somebody else's; processes that end."""
 
 import os
 import random
@@ -20,7 +20,9 @@ from layermatch_lite.studies.study import Study, carry_out
 from layermatch_lite.system import cache_dir, printable, reserved, write_atomically
 
 TINY = "--dataset blobs --num-labels 4 --steps 4 --batch-size 4 --mu 1 --device cpu".split()
-SMALL = dict(dataset="digits", num_labels=10, steps=6, log_every=2, batch_size=8, mu=2, device="cpu", probe_every=3, readout_every=6)
+SMALL = dict(
+    dataset="digits", num_labels=10, steps=6, log_every=2, batch_size=8, mu=2, device="cpu", probe_every=3, readout_every=6
+)  # fmt: skip
 
 
 def start(*arguments, **options) -> subprocess.Popen:
@@ -187,7 +189,8 @@ with reserved({str(path)!r}):
 
 def test_a_study_that_wakes_up_overwrites_nothing(tmp_path, monkeypatch):
     """The file belongs to the one that has it; the other is refused before it trains anything."""
-    rows = {m: TrainConfig(dataset="blobs", num_labels=4, steps=2, batch_size=4, mu=1, method=m) for m in ("fixmatch", "layermatch")}
+    tiny = dict(dataset="blobs", num_labels=4, steps=2, batch_size=4, mu=1)
+    rows = {m: TrainConfig(**tiny, method=m) for m in ("fixmatch", "layermatch")}
     study = Study("mine", "?", (0, 1), {"A": rows}, {})
     with reserved(tmp_path / "s.json"), pytest.raises(InputError, match="is writing .*s.json"):
         carry_out(study, tmp_path / "s.json", progress=False, workers=1)
@@ -222,18 +225,18 @@ def test_no_worker_outlives_a_demo(tmp_path, how):
 @pytest.mark.parametrize("threads", ["1", None])
 def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit(tmp_path, threads):
     """Killed at random moments, also while it loads and saves; OMP_NUM_THREADS is 1, or not set."""
-    options = "--dataset digits --num-labels 20 --steps 900 --log-every 20 --batch-size 16 --mu 4 --device cpu".split()
+    options = "--dataset digits --num-labels 20 --steps 400 --log-every 10 --batch-size 16 --mu 4 --device cpu".split()
     go = lambda *more: start("train", *more, cwd=tmp_path, env={"OMP_NUM_THREADS": threads}, stdout=subprocess.DEVNULL,
                              without={"OMP_NUM_THREADS": threads is None}, stderr=subprocess.DEVNULL)  # fmt: skip
     rng, path, kills = random.Random(0), tmp_path / "run.pt", 0
     process = go(*options, "--out", "run.pt")
     while not path.exists():
         time.sleep(0.02)
-    while kills < 3:
-        time.sleep(rng.uniform(0.3, 3))
+    while kills < 2:
+        time.sleep(rng.uniform(0.3, 4))
         process.kill()
         process.wait()
-        assert Run.load(path).step <= 900
+        assert Run.load(path).step <= 400
         kills += 1
         process = go("--resume", "run.pt")
     assert process.wait() == 0 and go(*options, "--out", "whole.pt").wait() == 0
@@ -245,17 +248,17 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit(tmp_path, threads
 
 
 @pytest.mark.slow
-def test_a_script_without_a_guard_is_told_so(tmp_path):
+def test_a_script_needs_no_guard(tmp_path):
+    """Workers do not run it again."""
     script = tmp_path / "mine.py"
     script.write_text("""
 from layermatch_lite import TrainConfig
 from layermatch_lite.runs.compare import run_all
 tiny = dict(dataset="blobs", num_labels=4, steps=2, batch_size=4, mu=1, device="cpu")
-run_all([TrainConfig(**tiny, seed=k) for k in (0, 1)], workers=2, progress=False)
+print(len(run_all([TrainConfig(**tiny, seed=k) for k in (0, 1)], workers=2, progress=False)))
 """)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    assert done.returncode == 0 or "if __name__ == '__main__':" in done.stderr.splitlines()[-1], done.stderr[-2000:]
-    assert "memory" not in done.stderr.splitlines()[-1] if done.stderr else True
+    assert done.stdout == "2\n", done.stderr[-2000:]
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -117,9 +116,6 @@ def run_all(
 
 def _cause_of_death(error: BrokenProcessPool) -> str:
     """Why a worker died, as far as can be told, and what to do."""
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if script and os.path.isfile(script) and "__main__" not in Path(script).read_text(encoding="utf-8", errors="replace"):
-        return f"workers run {script} again. Put its calls under `if __name__ == '__main__':`, or use one process (workers=1)."
     if "SIGKILL" in str(error):
         return "it was killed, as systems do when memory runs out. Use fewer processes (--workers 1, workers=1)."
     return f"{str(error).splitlines()[0]} See what it printed above; one process alone (--workers 1, workers=1) shows more."
