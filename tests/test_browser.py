@@ -445,6 +445,55 @@ def kernels(server: subprocess.Popen) -> set[int]:
     return found
 
 
+HOSTILE = [
+    "?lesson=<img src=x onerror=window.attacked=1>", "?lesson=" + quote("<img src=x onerror=window.attacked=1>"),
+    "?lesson=time?run=" + quote('"><script>window.attacked=1</script>'), "?lesson=%", "?lesson=%00%E0%A4%A",
+    "?lesson=" + "x" * 5000, "?lesson=threshold?label=" + quote("<script>window.attacked=1</script>"),
+    "?lesson=time?run=/dev/zero&beside=none",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", HOSTILE)
+def test_a_hostile_address_is_one_sentence(browser, static, address):
+    for there in (address, "#" + address.partition("lesson=")[2]):
+        with new_page(browser, offline=True) as (page, wrong):
+            page.goto(static + there)
+            page.locator(SAYS).wait_for()
+            assert page.evaluate("window.attacked") is None and not wrong
+            assert not errors(page) or "\n" not in errors(page)[0]
+            page.get_by_role("tab", name="Threshold lab").click()
+            page.locator("[data-lab=threshold]").wait_for()
+
+
+def test_hostile_addresses_of_the_classroom(browser, classroom):
+    """Neither theme nor template comes from the address; a lesson is text."""
+    url, _ = classroom
+    attack = quote('"><script>window.attacked = 1</script>')
+    for query in (f"?theme={attack}", "?template=../../etc&theme=dark", "?template=base", HOSTILE[1], HOSTILE[2]):
+        with new_page(browser) as (page, wrong):
+            page.goto(f"{url}/{query}")
+            page.locator(SAYS).wait_for()
+            assert page.evaluate("window.attacked") is None and not wrong, query
+            assert "dark" not in (page.get_attribute("body", "class") or "")
+
+
+def test_hostile_names_of_classes_are_text(browser, tmp_path):
+    from test_names import CONFIG, named
+    from test_names import HOSTILE as NAMES
+
+    block = recorded.pack_of(record(CONFIG, named(NAMES, unknown=True), snapshots=3, sample=40), "own.npz")
+    blocks = {"run_own.npz": block, "run_mnist1d_fixmatch": packs.shipped("run_mnist1d_fixmatch")}  # and the first story's
+    text = labs_page.static_page([state.spec() for state in STATES], [], blocks)
+    (tmp_path / "labs.html").write_text(text, encoding="utf-8")
+    with new_page(browser, offline=True) as (page, wrong):
+        page.goto(f"{(tmp_path / 'labs.html').as_uri()}#time?run=own.npz&beside=none&sample=1")
+        page.locator(SAYS).wait_for()
+        assert "whose true class is known" in says(page) and page.evaluate("window.attacked") is None and not wrong
+        page.evaluate("() => { location.hash = 'threshold?run=own.npz'; }")
+        page.locator("[data-lab=threshold] .lml-error:not(:empty)").wait_for()
+        assert "true classes of some samples are unknown" in errors(page)[0]
+
+
 def test_the_classroom_trains_and_a_closed_page_leaves_no_kernel(page, browser, classroom):
     url, server = classroom
     before = kernels(server)

@@ -195,7 +195,9 @@ VIEWS.threshold = (lab) => {
     }),
     check(next, [pack], changes) {
       if (pack.y.includes(255))
-        throw new InputError(`${pack.name}: the true classes of some samples are unknown, and this lab counts right labels; open it in the time machine.`);
+        throw new InputError(
+          `${pack.name}: the true classes of some samples are unknown, and this lab counts right labels; open it in the time machine.`,
+        );
       if (!changes.run && next.label !== "all" && !pack.classes.includes(next.label))
         throw new InputError(`label=${next.label} is unknown; choose from all, ${pack.classes.join(", ")}.`);
     },

@@ -44,11 +44,17 @@ VIEWS.time = (lab) => {
   );
   const sampled = (i) => packs[i].samples ?? packs[1 - i].samples; // which ones; shipped recordings do not say
   // Do both runs hold the same samples? Only then is one sample followed in both.
-  const alike = () => packs.length > 1 && packs[0].data === packs[1].data && String(packs[0].y) === String(packs[1].y) && sampled(0) === sampled(1);
+  const alike = () =>
+    packs.length > 1 && packs[0].data === packs[1].data && String(packs[0].y) === String(packs[1].y) && sampled(0) === sampled(1);
   // The right run stands at its last moment that is not later than the left one's: one clock, whatever was recorded when.
   const moment = (p) => {
     const at = Math.min(state.snapshot, packs[0].steps.length - 1);
-    return p === packs[0] ? at : Math.max(0, p.steps.findLastIndex((step) => step <= packs[0].steps[at]));
+    return p === packs[0]
+      ? at
+      : Math.max(
+          0,
+          p.steps.findLastIndex((step) => step <= packs[0].steps[at]),
+        );
   };
   const UNKNOWN = 255; // a true class that nobody knows
   const truth = (p, k) => (p.y[k] === UNKNOWN ? "a sample of unknown class" : article(p.classes[p.y[k]]));
