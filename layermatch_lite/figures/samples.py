@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import os
+from os import PathLike
+
 import torch
 from matplotlib.figure import Figure
 
 from ..core.seeding import generator
+from ..data.images import header, read
 from ..data.sets import SSLData
 from ..data.views import Views
 from ..errors import check_range, takes
+from ..system import reading
 from .letters import drawn_names, in_words
 
 COLORS = {"sample": "black", "weak": "#0072B2", "weak again": "#0072B2", "strong": "#D55E00", "strong again": "#D55E00"}
@@ -34,6 +40,27 @@ def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
     words = ", ".join(data.classes[c] for c in shown)
     alt = f"One sample of each of the classes {words} of {data.name}, with two weak and two strong views."
     return figure, alt + in_words(data.classes)
+
+
+@takes(table="path", folder="path")
+def unsure_figure(table: str | PathLike, folder: str | PathLike, count: int = 10) -> tuple[Figure, str]:
+    """The images that a run is least sure of, with what it calls them. table: what `predict_folder` wrote of this folder."""
+    check_range("count", count, 1, 50, whole=True)
+    with reading(table, "a table of predictions", "predict again"), open(table, encoding="utf-8", newline="") as f:
+        rows = sorted((float(r["confidence"]), r["class"], r["file"]) for r in csv.DictReader(f))[:count]
+    columns = min(5, len(rows))
+    figure = Figure(figsize=(2 * columns, 2.3 * -(-len(rows) // columns)), layout="constrained")
+    axes = figure.subplots(-(-len(rows) // columns), columns, squeeze=False).flatten()
+    names = dict(zip((r[1] for r in rows), drawn_names([r[1] for r in rows])))
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, (confidence, called, file) in zip(axes, rows):
+        path = os.path.join(folder, file)
+        image = read(path, grey=header(path).grey)
+        ax.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
+        ax.set_title(f"{names[called]}, {confidence:.2f}", fontsize=13)
+    words = "; ".join(f"{file}: {called} with confidence {confidence:.2f}" for confidence, called, file in rows)
+    return figure, f"The {len(rows)} images of which the run is least sure. {words}."
 
 
 def _draw_sample(ax, sample: torch.Tensor, data: SSLData, color: str) -> None:
