@@ -82,14 +82,15 @@ def test_what_cannot_draw_is_known_before_anything_is_trained(tmp_path):
     assert process.returncode == 1 and "unset MPLBACKEND" in err and "steps/s" not in err and not (tmp_path / "out").exists()
 
 
-def test_numbers_come_before_pictures(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("fails", ["comparison_figure", "save"])
+def test_numbers_come_before_pictures(tmp_path, monkeypatch, capsys, fails):
     from layermatch_lite import figures
     from layermatch_lite.cli import main
 
     def full(*_):
         raise InputError("demo.png could not be written (No space left on device)")
 
-    monkeypatch.setattr(figures, "save", full)
+    monkeypatch.setattr(figures, fails, full)
     assert main(["demo", "--dataset", "blobs", "--num-labels", "4", "--steps", "4", "--batch-size", "4", "--seeds", "1",
                  "--workers", "1", "--out", str(tmp_path)]) == 1  # fmt: skip
     out, err = capsys.readouterr()
