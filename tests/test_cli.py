@@ -190,6 +190,32 @@ def test_doctor(capsys):
         assert word in out
 
 
+def test_doctor_reads_what_it_calls_ok(capsys, monkeypatch, tmp_path):
+    """One damaged file of each kind, and nothing else; each is named as damaged."""
+    import shutil
+
+    from layermatch_lite.labs import packs
+    from layermatch_lite.runs import doctor, recording
+    from layermatch_lite.studies import files
+
+    monkeypatch.setattr(doctor, "requirements", dict)
+    places = (recording, "SHIPPED", "digits*.npz"), (packs, "SHIPPED", "training*"), (files, "RECORDED", "c*.json")
+    for module, name, pattern in places:
+        folder = tmp_path / f"{module.__name__}{name}"
+        folder.mkdir()
+        for path in getattr(module, name).glob(pattern):
+            shutil.copy(path, folder)
+        monkeypatch.setattr(module, name, folder)
+    assert run("doctor") == 0 and "damaged" not in capsys.readouterr().out
+    for path in (next(folder.iterdir()) for folder in tmp_path.iterdir() if folder.is_dir()):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        assert run("doctor") == 1
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("->")]
+        assert "damaged" in line, line
+        path.write_bytes(whole)
+
+
 def test_doctor_names_what_is_missing_or_too_old(capsys, monkeypatch):
     from layermatch_lite.runs import doctor
 

@@ -135,5 +135,17 @@ def test_tables_in_the_exam_are_recorded_ones():
     assert not [i for i in intervals if i not in known and i.replace("−", "-") not in known]
 
 
+def test_every_promise_is_held_by_a_test_that_is_there():
+    rows = [line for line in PAGES["reliability.md"].splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)`: ([^|`]+)", row)
+        assert named, row
+        for file, phrases in named:
+            text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+            for phrase in filter(None, (p.strip(" ,") for p in phrases.split(";"))):
+                assert re.search(rf"^def test_\w*{re.sub(r'[ -]', '_', phrase)}", text, re.MULTILINE), (file, phrase)
+
+
 def test_solutions_are_named_rightly():
     assert all((ROOT / path).is_file() for text in PAGES.values() for path in re.findall(r"`(solutions/\d\d_\w+\.py)`", text))

@@ -156,7 +156,7 @@ ThresholdLab(run="cifar10_250_fixmatch", snapshot=20, tau=0.65)
 # ## Your own images (5 minutes)
 #
 # A pile of images and few labels: put the labelled ones into `train/<class>/`, all the others into `unlabelled/`. Here is
-# such a folder, made on the spot from digits: 40 have a label, 1,437 wait for one, and 360 are kept to test with.
+# such a folder, made on the spot from digits: 40 have a label, all 1,437 lie in `unlabelled/`, and 360 are kept to test with.
 
 # %%
 from pathlib import Path
@@ -164,8 +164,8 @@ from pathlib import Path
 from PIL import Image
 
 digits, folder = load_data("digits", 40), Path("runs/my-images")
-parts = {"train": (digits.x_labelled, digits.y_labelled), "test": (digits.x_test, digits.y_test),
-         "unlabelled": (digits.x_unlabelled, None)}
+parts = {"train": (digits.x_labelled, digits.y_labelled),
+         "test": (digits.x_test, digits.y_test), "unlabelled": (digits.x_unlabelled, None)}
 for part, (images, labels) in parts.items():
     for k, image in enumerate(images):
         place = folder / part / ("" if labels is None else str(labels[k].item()))
@@ -181,7 +181,8 @@ from layermatch_lite import predict_folder, train
 own = TrainConfig(dataset=folder, num_labels=None, flip=False, steps=400, device="cpu")
 mine = train(own)
 last = mine.history[-1]
-pd.Series({"pass the threshold": last["mask_rate"], "of these right": last["pseudo_label_accuracy"],
+pd.Series({"pass the threshold": last["mask_rate"],
+           "of these right": last["pseudo_label_accuracy"],
            "test accuracy": mine.accuracy}, dtype=object).to_frame("last record")
 
 # %% [markdown]
