@@ -287,3 +287,25 @@ def test_all_of_the_data_count(tmp_path, part):
     with pytest.raises(InputError, match="run.pt was trained on other data"):
         train(data=replace(data, **{part: changed}), resume=tmp_path / "run.pt")
     assert train(data=data, resume=tmp_path / "run.pt").finished
+
+
+def test_classes_are_told_by_name_whatever_system_wrote_them(tmp_path):
+    """ "é" in one letter or in two: the same class, though the two sort differently."""
+    root = photos(tmp_path / "p")
+    for part, dark, light in (("train", "e\u0301clair", "ez"), ("test", "\u00e9clair", "ez")):
+        os.rename(root / part / "dark", root / part / dark)
+        os.rename(root / part / "light", root / part / light)
+    data = load_data(root, None)
+    bright = lambda x, y, c: x[y == c].float().mean()
+    dark, light = data.classes.index("\u00e9clair"), data.classes.index("ez")
+    for x, y in ((data.x_labelled, data.y_labelled), (data.x_test, data.y_test)):
+        assert bright(x, y, dark) < 100 < bright(x, y, light)
+
+
+def test_an_empty_folder_of_unlabelled_images_is_none(tmp_path):
+    root = photos(tmp_path / "p", unlabelled=0)
+    (root / "unlabelled").mkdir()
+    assert load_data(root, None).truth_known
+    (root / "unlabelled" / "notes.txt").write_text("none yet")
+    with pytest.warns(UserWarning, match="notes.txt"):
+        assert load_data(root, None).truth_known

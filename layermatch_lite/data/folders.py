@@ -92,21 +92,22 @@ def _listed(folder: Path) -> tuple[dict[str, list[tuple[str, int]]], tuple[str, 
             folders = [e for e in inside if os.path.isdir(os.path.join(path, e))]
             aside += [f"{entry}/{e}" for e in inside if e not in folders]
             names[part] = [_class_name(e) for e in folders]
-            files[part] = [(f, c) for c, e in enumerate(folders) for f in files_below(os.path.join(path, e))]
+            files[part] = [(f, name) for e, name in zip(folders, names[part]) for f in files_below(os.path.join(path, e))]
         elif os.path.isdir(path) or named_as_image(entry):
             aside.append(entry)
     if not names.get("train"):
         lacks = "holds no class folders" if "train" in names else f"is missing in {folder}"
         raise InputError(f"{folder / 'train' if 'train' in names else 'train/'} {lacks}; {LAYOUT}.")
-    classes = tuple(names["train"])
+    classes = tuple(sorted(set(names["train"])))
     if odd := sorted(set(classes) ^ set(names.get("test", classes))):
         raise InputError(
             f"{folder}: class folders differ between train and test ({', '.join(odd)} only in one of them); "
             "give both the same class names."
         )
-    if len(set(classes)) < 2:
+    if len(classes) < 2:
         raise InputError(f"{folder}: only one class ({classes[0]}); a classifier needs at least two class folders.")
-    return files, classes, aside
+    numbers = {name: c for c, name in enumerate(classes)} | {-1: -1}  # by name: two systems may sort the same names differently
+    return {part: [(f, numbers[name]) for f, name in listed] for part, listed in files.items() if listed}, classes, aside
 
 
 def _class_name(folder: str) -> str:
@@ -124,9 +125,10 @@ def _decoded(
     used = [(*file, h) for file, h in zip(every, headers) if not isinstance(h, InputError)]
     if broken and not skip_broken:
         raise _refused(broken)
+    there = {f[1:3] for f in used}
     for part in {part for *_, part in every} | {"train"}:
         for c, name in enumerate(classes) if part != "unlabelled" else ():
-            if not any(f[1:3] == (c, part) for f in used):
+            if (c, part) not in there:
                 raise InputError(f"{folder / part / name} holds no images; allowed are PNG, JPEG, TIFF, WebP, BMP, GIF and PPM.")
     grey, sizes = all(h.grey for *_, h in used), [(h.width, h.height) for *_, h in used]
     if image_size is None and (odd := [k for k, size in enumerate(sizes) if size != sizes[0]]):

@@ -150,6 +150,7 @@ def load_data(
         found, classes = load_folder(Path(name), image_size=image_size, skip_broken=skip_broken, progress=progress)
         (x, y), (x_test, y_test) = _with_test(name, found, test_share)
         x_unlabelled, _ = found.get("unlabelled", (None, None))
+        x_unlabelled = x_unlabelled if x_unlabelled is not None and len(x_unlabelled) else None
         natural = True
     elif os.sep in name or "/" in name or os.path.exists(name):
         raise InputError(
