@@ -14,12 +14,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
-from .data.folders import UNLABELLED
 from .errors import InputError
-from .runs.config import PRESETS, TrainConfig
-from .runs.device import pick_device
-from .system import check_writable, printable, reserved
-from .variants.settings import Variant
+
+try:
+    from .data.folders import UNLABELLED
+    from .data.sets import NAMES, check_dataset
+    from .runs.config import PRESETS, TrainConfig
+    from .runs.device import pick_device
+    from .system import check_writable, printable, reserved
+    from .variants.settings import Variant
+except (ImportError, OSError) as error:  # nothing works without torch; OSError: a library of it is missing
+    sys.exit(f"layermatch-lite: {error}; python -m pip install --force-reinstall torch torchvision")
 
 STORY = """\
 LayerMatch (arXiv 2406.14207) in a package small enough to read; unofficial.
@@ -95,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     args = parser().parse_args(arguments)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: say(f"note: {message}", sys.stderr)
+        warnings.showwarning = lambda message, *_: say(f"note: {' '.join(str(message).split())}", sys.stderr)
         try:
             return args.run(args)
         except BrokenPipeError:  # `| head` has seen enough
@@ -111,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def say(text: str, file=None) -> None:
     """Print a text that may hold names and words from other people's files: nothing in it moves a terminal's cursor."""
-    print(printable(text), file=file, flush=True)
+    print("\n".join(map(printable, text.split("\n"))), file=file, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -126,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
         return p
 
     demo = command("demo", run_demo, "three methods compared in a minute: tables and a figure", DEMO)
-    of_data = ("dataset", "num_labels", "image_size", "test_share", "skip_broken")
+    of_data = ("dataset", "num_labels", "flip", "image_size", "test_share", "skip_broken")
     add_settings(demo, (*of_data, "steps", "batch_size", "threshold", "lr", "seed"))
     demo.add_argument("--seeds", type=int, default=3, help="number of paired seeds, from --seed upwards (default: 3)")
     demo.add_argument("--workers", type=int, help="processes (default: one per core)")
@@ -207,7 +212,8 @@ def given_settings(args: argparse.Namespace) -> dict:
 
 def few_labels(dataset: str) -> dict:
     """Settings for a folder with images of unknown class: whoever has such has few labels, and uses them all."""
-    return {"num_labels": None} if any(os.path.isdir(os.path.join(dataset, name)) for name in UNLABELLED) else {}
+    there = dataset and dataset not in NAMES and any(os.path.isdir(os.path.join(dataset, name)) for name in UNLABELLED)
+    return {"num_labels": None} if there else {}
 
 
 def preset_for(dataset: str, device: str) -> str:
@@ -244,8 +250,8 @@ def run_demo(args: argparse.Namespace) -> int:
     picture, numbers = args.out / "demo.png", args.out / "demo.json"
     with reserved(numbers):
         outcomes = demo.run_demo(args.seeds, workers=args.workers, **settings)
-        say(report.as_text(outcomes))
         report.write(outcomes, numbers)
+        say(report.as_text(outcomes))
         figure, alt = figures.comparison_figure(outcomes)
         report.write(outcomes, numbers, alt)
         figures.save(figure, picture)
@@ -305,6 +311,7 @@ def train_here(args: argparse.Namespace) -> int:
             if preset == "classroom_gpu_short" and settings["dataset"] != "cifar10":
                 settings = {"num_labels": 20} | settings  # a folder has its own number of classes
         config = TrainConfig.preset(preset, **settings)
+        check_dataset(config.dataset)
         if rank() == 0:
             say(started_from(config, preset, settings))
         path = args.out or default_file(config, [args.preset or "", *given])

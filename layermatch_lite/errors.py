@@ -8,7 +8,7 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from numbers import Integral, Real
 from types import UnionType
 from typing import TYPE_CHECKING
@@ -124,7 +124,7 @@ def _fits(name: str, kind: str, value: object, sizes: dict, places: dict) -> tup
         return isinstance(value, OTHERS[kind][0]), OTHERS[kind][1]
     if kind in ("list", "numbers"):
         try:
-            there = not isinstance(value, str | bytes | Mapping) and len(list(value)) == len(value)
+            there = not isinstance(value, str | bytes | Mapping | Set) and len(list(value)) == len(value)  # a set has no order
             fits = kind == "list" or all(isinstance(v, Real) and math.isfinite(v) for v in value)
         except Exception:  # whatever its iteration raises
             there = fits = False
@@ -137,7 +137,7 @@ def _fits(name: str, kind: str, value: object, sizes: dict, places: dict) -> tup
         there = isinstance(value, nn.Linear)
         shape, tensor = (value.in_features, value.out_features) if there else (), value.weight if there else None
     else:
-        there = isinstance(value, Tensor) and not value.is_complex()
+        there = isinstance(value, Tensor) and not value.is_complex() and not value.is_sparse
         if there and what != "tensor":
             whole = str(value.dtype) in ("torch.int64", "torch.int32")
             there = {"float": value.is_floating_point(), "bool": str(value.dtype) == "torch.bool"}.get(what, whole)

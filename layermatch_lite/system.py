@@ -42,8 +42,8 @@ def cache_dir() -> Path:
 
 
 def printable(text: object) -> str:
-    """The text without control characters and lone surrogates: what a stranger's file may send to a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(text))
+    """One line of text without control characters and lone surrogates: what a stranger's file may send to a terminal."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(text))
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ WRONG = {
     "{}": {}, "object": object(), "True": True, "function": lambda *a: 1, "path": Path("/nonexistent/x"), "array": np.array([]),
     "empty": torch.zeros(0), "four dimensions": torch.zeros(2, 3, 4, 5), "NaN": torch.full((5, 4), math.nan),
     "complex": torch.zeros(5, 4, dtype=torch.complex64), "whole": torch.arange(5), "meta": torch.zeros(5, 4, device="meta"),
-    "short": torch.ones(2, 4),
+    "short": torch.ones(2, 4), "sparse": torch.ones(5, 4).to_sparse(), "a set": {1, 2},
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from layermatch_lite import InputError, Run, TrainConfig, load_data, record, train
+from layermatch_lite import InputError, Run, TrainConfig, load_data, predict, record, train
 from layermatch_lite.runs.compare import run_all
 from layermatch_lite.studies import files
 from layermatch_lite.studies.study import Study, carry_out
@@ -100,7 +100,7 @@ def test_numbers_come_before_pictures(tmp_path, monkeypatch, capsys, fails):
 def test_terminals_are_left_alone(tmp_path, capsys):
     from layermatch_lite.cli import main
 
-    assert printable("a\x1b[2Jb\u202ec\ud800\n") == "a\ufffd[2Jb\ufffdc\ufffd\n"
+    assert printable("a\x1b[2Jb\u202ec\ud800\n") == "a\ufffd[2Jb\ufffdc\ufffd\ufffd"
     (tmp_path / "ada\x1b[2J.json").write_text('{"format": 2}')
     (tmp_path / "eve.json").write_text('{"format": "\\u001b]0;x"}')
     assert main(["predictions", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
@@ -112,7 +112,7 @@ def test_terminals_are_left_alone(tmp_path, capsys):
 # --- settings of the user's -----------------------------------------------------------------------------------------------
 
 
-def test_another_default_dtype_or_device_changes_no_run():
+def test_another_default_dtype_or_device_changes_no_run(tmp_path):
     plain, recorded = train(TrainConfig(**SMALL)), record(TrainConfig(**SMALL), snapshots=2)
     torch.set_default_dtype(torch.float64)
     try:
@@ -120,8 +120,11 @@ def test_another_default_dtype_or_device_changes_no_run():
         assert torch.get_default_dtype() == torch.float64, "restored"
         assert other.history == plain.history and record(TrainConfig(**SMALL), snapshots=2).history == recorded.history
         with torch.device("meta"):
-            assert train(TrainConfig(**SMALL)).history == plain.history
-            assert torch.zeros(1).is_meta
+            assert train(TrainConfig(**SMALL), save=tmp_path / "run.pt").history == plain.history
+            data = load_data("digits", 10)
+            labels, _ = predict(Run.load(tmp_path / "run.pt"), data.x_test)
+            assert torch.zeros(1).is_meta and not data.x_test.is_meta
+        assert torch.equal(labels, predict(plain, data.x_test)[0])
         assert all(p.dtype == torch.float32 for p in other.model.parameters())
     finally:
         torch.set_default_dtype(torch.float32)
@@ -203,6 +206,13 @@ def test_a_study_that_wakes_up_overwrites_nothing(tmp_path, monkeypatch):
 
 
 # --- processes that end -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_torch_that_cannot_be_imported_is_named(tmp_path):
+    code = "import sys; sys.modules['torch'] = None; import layermatch_lite.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "--force-reinstall torch" in done.stderr
 
 
 @pytest.mark.slow

@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from layermatch_lite import InputError, Run, TrainConfig, load_data, predict, train
-from layermatch_lite.cli import main
+from layermatch_lite import InputError, Run, TrainConfig, figures, load_data, predict, train
+from layermatch_lite.cli import few_labels, main
 from layermatch_lite.runs.inference import predict_folder
+from layermatch_lite.studies import files
+from layermatch_lite.studies.study import Study, carry_out
 
 
 def write(folder, x, names):
@@ -101,7 +103,7 @@ def test_images_that_do_not_fit(digits, tmp_path):
     with pytest.raises(InputError, match="holds no images"):
         predict_folder(run, tmp_path / "none", out, skip_broken=True)
     Image.new("L", (8, 8)).save((tmp_path / "none") / "fine.png")
-    with pytest.warns(UserWarning, match="left out 1 files.*large.png"):
+    with pytest.warns(UserWarning, match="left out 1 file: large.png"):
         assert predict_folder(run, tmp_path / "none", out, skip_broken=True).files == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["none", "p.csv"], "nothing half-written or locked lies about"
     with pytest.raises(InputError, match="is not a folder"):
@@ -110,6 +112,46 @@ def test_images_that_do_not_fit(digits, tmp_path):
         predict_folder(train(TrainConfig(steps=1, batch_size=8, mu=1)), tmp_path / "none", tmp_path / "q.csv")
     with pytest.raises(InputError, match="samples of shape .1, 8, 9."):
         predict(run, np.zeros((2, 8, 9), np.uint8))
+
+
+@pytest.mark.slow
+def test_a_demo_on_images_without_classes(digits, tmp_path, capsys, monkeypatch):
+    """Unknown is "–", never 0; all labels are used; and a folder of that name elsewhere changes nothing."""
+    tmp, *_ = digits
+    options = "--no-flip --steps 60 --seeds 1 --workers 1 --batch-size 16".split()
+    assert main(["demo", "--dataset", str(tmp / "mine"), *options, "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "mine, all labels" in out and "nan" not in out and " – " in out and (tmp_path / "demo.png").exists()
+    (tmp_path / "unlabelled").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert few_labels("") == few_labels("digits") == {} and few_labels(str(tmp / "mine")) == {"num_labels": None}
+
+
+def test_a_study_on_images_without_classes_is_kept(digits, tmp_path):
+    tmp, *_ = digits
+    tiny = dict(steps=4, batch_size=8, mu=1, probe_every=1, threshold=0.0)
+    config = TrainConfig(dataset=tmp / "mine", num_labels=None, flip=False, **tiny)
+    study = Study("own", "?", (0, 1), {"A": {"layermatch": config}}, {})
+    content = carry_out(study, tmp_path / "s.json", workers=1, progress=False)
+    late = files.load(tmp_path / "s.json")["runs"][0]["late_benefit"]["classifier"]
+    assert content["runs"] and late == {"benefit": None, "alignment": None}
+
+
+def test_the_least_sure_images_are_shown(digits, tmp_path):
+    tmp, *_ = digits
+    odd = os.path.join(os.fsencode(tmp_path), b"in", b"\xe4.png")
+    os.makedirs(os.path.dirname(odd))
+    with open(odd, "wb") as f:
+        Image.new("L", (8, 8), 77).save(f, "PNG")
+    predict_folder(Run.load(tmp / "run.pt"), tmp_path / "in", tmp_path / "p.csv")
+    figure, alt = figures.unsure_figure(tmp_path / "p.csv", tmp_path / "in")
+    assert figures.as_png(figure) and "1 images of which the run is least sure" in alt
+    with pytest.raises(InputError, match="has no .*png; give the folder"):
+        figures.unsure_figure(tmp_path / "p.csv", tmp_path)
+    (tmp_path / "q.csv").write_text("file,class,confidence\n")
+    for table in (tmp_path / "q.csv", tmp / "run.pt"):
+        with pytest.raises(InputError, match="is damaged, or is not a table of predictions"):
+            figures.unsure_figure(table, tmp_path / "in")
 
 
 def test_a_run_trained_with_scaling_scales(tmp_path):

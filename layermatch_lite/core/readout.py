@@ -13,11 +13,11 @@ from ..models import in_mode, last_layer
 
 
 @takes(model=nn.Module, data=SSLData)
-def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, float]:
+def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, float | None]:
     """Four accuracies on the test samples, in [0, 1], for any model whose last layer is an `nn.Linear`.
 
         own     the model's own classifier
-        probe   a fresh linear layer, fitted to features and known true labels of the pool: what the features hold
+        probe   a fresh linear layer, fitted to features and true labels of the pool: what the features hold (None: unknown)
         few     the same, fitted to the labelled samples alone
         kmeans  k-means of the test features, each cluster matched to one class in the best way: no label enters the fit
 
@@ -33,7 +33,7 @@ def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, floa
     check_readout(data)
     check_range("seed", seed, 0, 2**32 - 1, whole=True)
     y, y_pool, y_test = (labels.cpu().numpy() for labels in (data.y_labelled, data.y_unlabelled, data.y_test))
-    C, known = len(data.classes), y_pool >= 0
+    C = len(data.classes)
     with in_mode(model, train=False):
         every = [features_of(model, Views(data), x) for x in (data.x_labelled, data.x_unlabelled, data.x_test)]
     scale = preprocessing.StandardScaler().fit(every[1][0])
@@ -42,8 +42,9 @@ def readout(model: nn.Module, data: SSLData, *, seed: int = 0) -> dict[str, floa
     clusters = cluster.KMeans(C, n_init=10, random_state=seed).fit_predict(test)
     counts = metrics.confusion_matrix(y_test, clusters, labels=range(C))
     matched = counts[linear_sum_assignment(counts, maximize=True)].sum()
-    shares = (every[2][1] == y_test).mean(), fresh(pool[known], y_pool[known]), fresh(z, y), matched / len(y_test)
-    return dict(zip(("own", "probe", "few", "kmeans"), map(float, shares)))
+    own, probe = (every[2][1] == y_test).mean(), fresh(pool, y_pool) if data.truth_known else None
+    shares = {"own": own, "probe": probe, "few": fresh(z, y), "kmeans": matched / len(y_test)}
+    return {name: None if share is None else float(share) for name, share in shares.items()}
 
 
 @torch.no_grad()

@@ -54,11 +54,13 @@ def class_numbers(name: str, y, num_classes: int, unknown: bool = False) -> Tens
 def as_tensor(name: str, given) -> Tensor:
     """A tensor on the CPU, without a gradient, of a tensor, an array or a list."""
     try:
-        tensor = given if isinstance(given, Tensor) else torch.from_numpy(np.ascontiguousarray(given))
-        return tensor.detach().cpu()
+        if not isinstance(given, Tensor):
+            array = np.ascontiguousarray(given)
+            given = torch.from_numpy(array if array.flags.writeable else array.copy())
+        return given.detach().cpu().to_dense()
     except (TypeError, ValueError, RuntimeError) as error:
-        kind = type(given).__name__
-        raise InputError(f"{name} is {kind}, not an array of numbers ({error}); give a tensor or an array.") from error
+        reason = str(error)[:80]
+        raise InputError(f"{name} is {type(given).__name__}, not an array of numbers ({reason}); give one of numbers.") from error
 
 
 def real_array(name: str, given, shape: tuple[int | None, ...]) -> np.ndarray:

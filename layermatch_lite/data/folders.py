@@ -13,15 +13,15 @@ import hashlib
 import os
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from ..system import cache_dir, cached_npz, memory, printable
-from .images import files_below, header, named_as_image, of_system, read
+from ..system import cache_dir, cached_npz, memory, printable, usable_cores
+from .images import ALLOWED, files_below, header, named_as_image, of_system, read, some
 
 VERSION = 2  # of what is cached; 1 had every image in three channels
 UNLABELLED = ("unlabelled", "unlabeled")
@@ -38,6 +38,8 @@ def load_folder(
 
     Returns {part: (x uint8 (N, C, H, W), y int64 (N,), -1 for an unknown class)} of the parts that are there, and the class names
     in alphabetical order. C is 1 where all images are grey, else 3.
+
+    Raises InputError for a folder that is laid out otherwise, images of several sizes, broken ones, or too many for the memory.
     """
     files, classes, aside = _listed(folder)
     every = [(path, c, part) for part, listed in files.items() for path, c in listed]
@@ -49,8 +51,11 @@ def load_folder(
     unchanged = lambda arrays: str(arrays["state"]) == state and (skip_broken or not len(arrays["broken"]))
     arrays = cached_npz(cache, unchanged, compute)
     reasons = {"in no class folder": aside, "no image": arrays["left_out"], "broken": arrays["broken"]}
-    if said := [f"{_some(names)} ({why})" for why, names in reasons.items() if len(names)]:
-        warnings.warn(f"{printable(folder)}: left out {', '.join(said)}", stacklevel=3)
+    if said := [f"left out {some(names)} ({why})" for why, names in reasons.items() if len(names)]:
+        warnings.warn(f"{printable(folder)}: {', '.join(said)}", stacklevel=3)
+    if len(arrays["several"]):
+        names = some(arrays["several"])
+        warnings.warn(f"{printable(folder)}: of several pictures in a file the first is used ({names})", stacklevel=3)
     return {part: (arrays[part], arrays[f"y_{part}"]) for part in files}, classes
 
 
@@ -63,10 +68,14 @@ def is_decoded(folder: Path) -> bool:
 
 def _cache(folder: Path, every: list, image_size: int | None) -> tuple[Path, str]:
     """Where the decoded images go, and what must be the same for them to be those of now."""
-    try:
-        stats = [(os.path.relpath(p, folder), c, part, os.stat(p).st_size, os.stat(p).st_mtime_ns) for p, c, part in every]
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror}); repair or remove it.") from error
+
+    def stat(path: str) -> tuple[int, int] | None:
+        try:
+            return os.stat(path).st_size, os.stat(path).st_mtime_ns
+        except OSError:  # a link to nowhere; reading its header says so
+            return None
+
+    stats = [(os.path.relpath(p, folder), c, part, stat(p)) for p, c, part in every]
     state = hashlib.sha256(repr((VERSION, image_size, stats)).encode()).hexdigest()
     key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     return cache_dir() / "folders" / f"{key}.npz", state
@@ -96,8 +105,9 @@ def _listed(folder: Path) -> tuple[dict[str, list[tuple[str, int]]], tuple[str, 
         elif os.path.isdir(path) or named_as_image(entry):
             aside.append(entry)
     if not names.get("train"):
-        lacks = "holds no class folders" if "train" in names else f"is missing in {folder}"
-        raise InputError(f"{folder / 'train' if 'train' in names else 'train/'} {lacks}; {LAYOUT}.")
+        if "train" in names:
+            raise InputError(f"{folder / 'train'} holds no class folders; {LAYOUT}.")
+        raise InputError(f"{folder} has no folder train/ (it holds {', '.join(top[:5]) or 'nothing'}); {LAYOUT}.")
     classes = tuple(sorted(set(names["train"])))
     if odd := sorted(set(classes) ^ set(names.get("test", classes))):
         raise InputError(
@@ -129,7 +139,7 @@ def _decoded(
     for part in {part for *_, part in every} | {"train"}:
         for c, name in enumerate(classes) if part != "unlabelled" else ():
             if (c, part) not in there:
-                raise InputError(f"{folder / part / name} holds no images; allowed are PNG, JPEG, TIFF, WebP, BMP, GIF and PPM.")
+                raise InputError(f"{folder / part / name} holds no images; allowed are {ALLOWED}.")
     grey, sizes = all(h.grey for *_, h in used), [(h.width, h.height) for *_, h in used]
     if image_size is None and (odd := [k for k, size in enumerate(sizes) if size != sizes[0]]):
         (a, b), (c, d) = sizes[odd[0]], sizes[0]
@@ -157,7 +167,8 @@ def _decoded(
         y = np.array([c for _, c, where, _ in used if where == part], np.int64)
         arrays |= {part: images if fine.all() else images[fine], f"y_{part}": y[fine]}
     relative = lambda paths: np.array([printable(os.path.relpath(p, folder)) for p in paths], np.str_)
-    return arrays | {"left_out": relative(left_out), "broken": relative(broken)}
+    several = [path for path, *_, h in used if h.several]
+    return arrays | {"left_out": relative(left_out), "broken": relative(broken), "several": relative(several)}
 
 
 def _in_parallel(work: Callable, paths: list[str], title: str, progress: bool, into: np.ndarray | None = None) -> list:
@@ -177,7 +188,7 @@ def _in_parallel(work: Callable, paths: list[str], title: str, progress: bool, i
         into[i] = found
         return None
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         try:
             return list(tqdm(pool.map(one, range(len(paths))), title, len(paths), unit=" images", disable=not progress))
         except BaseException:
@@ -189,9 +200,3 @@ def _refused(broken: dict[str, InputError]) -> InputError:
     first = str(next(iter(broken.values()))).removesuffix(".")
     more = f" {len(broken) - 1} more are broken." if len(broken) > 1 else ""
     return InputError(f"{first}, or leave broken images out with --skip-broken (skip_broken=True).{more}")
-
-
-def _some(names: Sequence[str]) -> str:
-    """ "3 files: a.txt, b.txt, ..." """
-    shown = ", ".join(map(printable, names[:3])) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} file{'s' * (len(names) > 1)}: {shown}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..system import size_of
+from ..system import printable, size_of
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".avif", ".jp2"}
 # What is decoded, whatever a file's name ends with. EPS is not among them: reading it would run a program.
 FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000")
+ALLOWED = "PNG, JPEG, TIFF, WebP, BMP, GIF, PPM, AVIF and JPEG 2000"
 OF_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}  # and whatever begins with a dot
 
 
@@ -73,7 +74,8 @@ def read(path: str, grey: bool, size: int | None = None) -> np.ndarray:
         with _open(path) as image:
             if size is not None:
                 image.draft(image.mode, (2 * size, 2 * size))  # a large JPEG need not be decoded to its last pixel
-            image = _eight_bits(ImageOps.exif_transpose(image)).convert("L" if grey else "RGB")
+            sixteen = image.mode.startswith("I;16") or image.format in ("PNG", "PPM")  # "I" of others: who knows how many bits
+            image = _eight_bits(ImageOps.exif_transpose(image), sixteen).convert("L" if grey else "RGB")
             if size is not None and image.size != (size, size):
                 image = ImageOps.fit(image, (size, size))
             pixels = np.asarray(image)
@@ -82,14 +84,14 @@ def read(path: str, grey: bool, size: int | None = None) -> np.ndarray:
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
-def _eight_bits(image):
-    """In 8 bits, and without transparency."""
+def _eight_bits(image, sixteen: bool):
+    """In 8 bits, and without transparency. sixteen: do whole numbers range from 0 to 65535?"""
     from PIL import Image
 
     if image.mode.startswith("I"):  # 16 bits; without this, all above 255 would be white
         a = np.asarray(image).astype(np.int64)
-        if a.min() < 0 or a.max() > 65535:
-            raise ValueError(f"values from {a.min()} to {a.max()}; save it with 8 or 16 bits")
+        if not sixteen or a.min() < 0 or a.max() > 65535:
+            raise ValueError(f"numbers from {a.min()} to {a.max()} in 32 bits, of an unknown range; save it with 8 or 16 bits")
         return Image.fromarray((a / 257).round().astype(np.uint8))
     if image.mode == "F":
         a = np.asarray(image)
@@ -105,21 +107,36 @@ def _eight_bits(image):
 def _unreadable(path: str, error: Exception) -> InputError:
     if isinstance(error, InputError):
         return error
+    if isinstance(error, OSError) and error.errno is not None:
+        return InputError(f"{path} cannot be read ({error.strerror}); repair or remove it.")
     return InputError(f"{path} is not a readable image ({type(error).__name__}: {error}); replace or remove it.")
 
 
 def files_below(folder: str | os.PathLike) -> Iterator[str]:
     """Every file below a folder, in the order of names, without what operating systems put there. Links are followed, once."""
     seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(place))
-        kept = (f for f in folders if not of_system(f) and os.path.realpath(os.path.join(place, f)) not in seen)
-        folders[:] = sorted(kept)
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}); give the right to, or move it away.") from error
+
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        folders[:] = sorted(f for f in folders if not of_system(f))
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         yield from (os.path.join(place, f) for f in sorted(files) if not of_system(f))
 
 
 def of_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in OF_SYSTEMS
+
+
+def some(names: Sequence[str]) -> str:
+    """ "3 files: a.txt, b.txt, ..." """
+    shown = ", ".join(map(printable, names[:3])) + (", ..." if len(names) > 3 else "")
+    heic = "; convert HEIC to JPEG" if any(name.lower().endswith((".heic", ".heif")) for name in names) else ""
+    return f"{len(names)} file{'s' * (len(names) > 1)}: {shown}{heic}"
 
 
 def named_as_image(path: str) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.seeding import generator
 from ..errors import InputError, check_choice, check_kinds, check_range
-from ..system import cache_dir, read_npz
+from ..system import cache_dir, read_npz, torch_settings
 from .arrays import class_numbers, samples
 from .folders import load_folder
 
@@ -45,6 +45,7 @@ class SSLData:
     mean: Tensor  # (channels,) float32 of the training part, to normalise with
     std: Tensor
     flip: bool = False  # may a weak view mirror an image? Not where left and right mean something, as in digits
+    image_size: int | None = None  # to which the images of a folder were scaled
     truth_known: bool = True  # is the true class of every sample in the pool known?
     copy: str = ""  # "JPEG copy", where CIFAR-10 came from image files instead of the official binary ones
 
@@ -67,7 +68,7 @@ class SSLData:
 
     @property
     def checksum(self) -> str:
-        """Of every sample and label, whatever the data are called and wherever they came from."""
+        """Tells two splits apart: a hash of every sample and label, whatever the data are called and wherever they lie."""
         h = hashlib.sha256(repr((self.classes, self.sample_shape, self.flip)).encode())
         for part in (self.y_labelled, self.y_unlabelled, self.y_val, self.y_test,
                      self.x_labelled, self.x_unlabelled, self.x_val, self.x_test):  # fmt: skip
@@ -76,7 +77,7 @@ class SSLData:
 
     @property
     def fingerprint(self) -> str:
-        """By which runs of earlier versions know their data: of names, shapes, every label and the labelled samples."""
+        """What earlier versions saved in place of the checksum: a hash of names, shapes, all labels and the labelled samples."""
         h = hashlib.sha256(repr((self.name, self.classes, self.sample_shape, self.flip)).encode())
         for part in (self.y_labelled, self.y_unlabelled, self.y_val, self.y_test, self.x_labelled):
             h.update(part.cpu().numpy().tobytes())
@@ -87,6 +88,7 @@ class SSLData:
         return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
+@torch_settings()
 def load_data(
     name_or_path: str | os.PathLike = "mnist1d",
     num_labels: int | None = 20,
@@ -147,23 +149,22 @@ def load_data(
             x, y, x_test, y_test, classes = _cifar10(root)
         natural = True
     elif os.path.isdir(name):
+        _check_test(name, test_share)
         found, classes = load_folder(Path(name), image_size=image_size, skip_broken=skip_broken, progress=progress)
-        (x, y), (x_test, y_test) = _with_test(name, found, test_share)
+        (x, y), (x_test, y_test) = found["train"], found.get("test") or (None, None)
+        if test_share is not None:
+            (x, y), (x_test, y_test) = _cut_off(name, x, y, test_share)
         x_unlabelled, _ = found.get("unlabelled", (None, None))
         x_unlabelled = x_unlabelled if x_unlabelled is not None and len(x_unlabelled) else None
         natural = True
-    elif os.sep in name or "/" in name or os.path.exists(name):
-        raise InputError(
-            f"dataset={name!r} is not a folder; give one with train/<class>/ and test/<class>/ (--dataset; also where a saved "
-            f"run's images have moved), or one of {', '.join(NAMES)}."
-        )
     else:
-        check_choice("dataset", name, (*NAMES, "a folder"))
+        check_dataset(name)
     if flip and x.ndim != 4:
         raise InputError(f"flip=True has no effect on {name!r}, which are no images; leave it out.")
     flip = natural if flip is None else flip
     chosen = dict(num_labels=num_labels, num_val=num_val, seed=seed, flip=flip)
-    return replace(split(name, x, y, x_test, y_test, classes, x_unlabelled=x_unlabelled, **chosen), copy=copy)
+    data = split(name, x, y, x_test, y_test, classes, x_unlabelled=x_unlabelled, **chosen)
+    return replace(data, copy=copy, image_size=image_size)
 
 
 def data_name(name_or_path: str | os.PathLike) -> str:
@@ -172,15 +173,29 @@ def data_name(name_or_path: str | os.PathLike) -> str:
     return name if name in NAMES or not os.path.isdir(name) else os.path.abspath(name)
 
 
-def _with_test(name: str, found: dict, share: float | None):
-    """((x, y) to train on, (x, y) to test on) of a folder's parts."""
-    if "test" in found:
-        if share is not None:
-            raise InputError(f"test_share={share!r}, but {name} has a folder test/; leave one of them out.")
-        return found["train"], found["test"]
-    if share is None:
+def check_dataset(name: str) -> None:
+    """Raise InputError unless this is the name of a data set, or a folder."""
+    if name in NAMES or os.path.isdir(name):
+        return
+    if os.sep in name or "/" in name or os.path.exists(name):
+        raise InputError(
+            f"dataset={name!r} is not a folder; give one with train/<class>/ and test/<class>/ (--dataset; also where a saved "
+            f"run's images have moved), or one of {', '.join(NAMES)}."
+        )
+    check_choice("dataset", name, (*NAMES, "a folder"))
+
+
+def _check_test(name: str, share: float | None) -> None:
+    """Raise InputError unless a folder has a test set, or is to set one aside: now, before its images are decoded."""
+    there = os.path.isdir(os.path.join(name, "test"))
+    if there and share is not None:
+        raise InputError(f"test_share={share!r}, but {name} has a folder test/; leave one of them out.")
+    if not there and share is None and os.path.isdir(os.path.join(name, "train")):
         raise InputError(f"{name} has no folder test/; add test/<class>/, or set a share of train/ aside: --test-share 0.2.")
-    x, y = found["train"]
+
+
+def _cut_off(name: str, x: np.ndarray, y: np.ndarray, share: float):
+    """((x, y) to train on, (x, y) to test on): the same share of every class, whatever the seed."""
     order, test = torch.randperm(len(y), generator=generator(0, "test share")).numpy(), np.zeros(len(y), bool)
     for c, n in zip(*np.unique(y, return_counts=True)):
         if n < 2:
@@ -189,6 +204,7 @@ def _with_test(name: str, found: dict, share: float | None):
     return (x[~test], y[~test]), (x[test], y[test])
 
 
+@torch_settings()
 def split(
     name: str,
     x,
@@ -258,8 +274,8 @@ def split(
 def choose_labels(y: Tensor, num_classes: int, num_labels: int | None, g: torch.Generator) -> Tensor:
     """Indices of `num_labels` samples of y, the same number from every class; every sample of a known class where it is None."""
     if num_labels is None:
-        if not (y >= 0).any():
-            raise InputError("the class of every sample is unknown; give at least one label.")
+        if missing := sorted(set(range(num_classes)) - set(y.unique().tolist())):
+            raise InputError(f"no sample of class {missing[0]} has a label; give one at least for each of {num_classes} classes.")
         return (y >= 0).nonzero().squeeze(1)
     check_range("num_labels", num_labels, 1, whole=True)
     if num_labels % num_classes:
@@ -320,8 +336,9 @@ def cifar10_at_hand() -> bool:
 
 def _cifar10_images(root: Path, progress: bool):
     """CIFAR-10 as image files. Its images come class by class, so indices differ from those of the official files."""
+    _check_test(str(root), None)
     found, classes = load_folder(root, progress=progress)
-    (x, y), (x_test, y_test) = _with_test(str(root), found, None)
+    (x, y), (x_test, y_test) = found["train"], found["test"]
     if classes != CIFAR10_CLASSES or x.shape[1:] != (3, 32, 32):
         raise InputError(
             f"{root} is not CIFAR-10: it has {len(classes)} classes ({', '.join(classes[:3])}, ...) of {x.shape[3]}x{x.shape[2]} "

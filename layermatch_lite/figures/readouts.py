@@ -37,11 +37,15 @@ def readout_figure(rows: dict[str, list[dict]], title: str = "") -> tuple[Figure
 
 
 def draw_readouts(ax, rows: dict[str, list[dict]]) -> str:
-    """Own classifier, k-means and fresh layer of each row, mean over seeds, every seed a small point."""
-    parts, shown = [], ("own", "kmeans", "probe")
+    """Own classifier, k-means and fresh layer of each row, mean over seeds, every seed a small point.
+
+    The fresh layer is fitted to all labels, or to the few there are where the others are unknown.
+    """
+    fresh = "few" if any(r["probe"] is None for seeds in rows.values() for r in seeds) else "probe"
+    parts, shown = [], ("own", "kmeans", fresh)
     for i, (name, seeds) in enumerate(rows.items()):
         mean = {k: statistics.fmean(r[k] for r in seeds) for k in shown}
-        ax.plot([i, i], [mean["own"], mean["probe"]], color="0.75", linewidth=5, zorder=1)
+        ax.plot([i, i], [mean["own"], mean[fresh]], color="0.75", linewidth=5, zorder=1)
         for k in shown:
             color, marker, _ = READOUT_STYLE[k]
             size = 170 if marker == "*" else 90

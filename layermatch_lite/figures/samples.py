@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from os import PathLike
+from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
@@ -13,7 +15,7 @@ from ..core.seeding import generator
 from ..data.images import header, read
 from ..data.sets import SSLData
 from ..data.views import Views
-from ..errors import check_range, takes
+from ..errors import InputError, check_range, takes
 from ..system import reading
 from .letters import drawn_names, in_words
 
@@ -46,8 +48,11 @@ def views_figure(data: SSLData, seed: int = 0) -> tuple[Figure, str]:
 def unsure_figure(table: str | PathLike, folder: str | PathLike, count: int = 10) -> tuple[Figure, str]:
     """The images that a run is least sure of, with what it calls them. table: what `predict_folder` wrote of this folder."""
     check_range("count", count, 1, 50, whole=True)
-    with reading(table, "a table of predictions", "predict again"), open(table, encoding="utf-8", newline="") as f:
-        rows = sorted((float(r["confidence"]), r["class"], r["file"]) for r in csv.DictReader(f))[:count]
+    with reading(table, "a table of predictions", "predict again"):
+        text = Path(table).read_text(encoding="utf-8", errors="surrogateescape")
+        rows = sorted((float(r["confidence"]), r["class"], r["file"]) for r in csv.DictReader(io.StringIO(text)))[:count]
+        if not rows:
+            raise ValueError("it has no line")
     columns = min(5, len(rows))
     figure = Figure(figsize=(2 * columns, 2.3 * -(-len(rows) // columns)), layout="constrained")
     axes = figure.subplots(-(-len(rows) // columns), columns, squeeze=False).flatten()
@@ -56,6 +61,8 @@ def unsure_figure(table: str | PathLike, folder: str | PathLike, count: int = 10
         ax.set_axis_off()
     for ax, (confidence, called, file) in zip(axes, rows):
         path = os.path.join(folder, file)
+        if not os.path.exists(path):
+            raise InputError(f"{folder} has no {file}; give the folder that {table} tells about.")
         image = read(path, grey=header(path).grey)
         ax.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
         ax.set_title(f"{names[called]}, {confidence:.2f}", fontsize=13)

@@ -1,4 +1,4 @@
-"""Widgets that end whole, and with their cell: ipywidgets keeps every open one for ever, and closes no child, layout or style."""
+"""Close a widget with all its parts, and when its cell is run again: ipywidgets keeps every open one, and closes no part."""
 
 from __future__ import annotations
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ..errors import InputError, check_range
-from ..system import torch_settings, usable_cores
+from ..system import memory, torch_settings, usable_cores
 from .config import TrainConfig
 from .run import Run
 from .train import check_fit, data_of, save_or_warn, train_steps
@@ -83,8 +84,8 @@ def run_all(
     if workers is not None:
         check_range("workers", workers, 1, whole=True)
     keep = None if keep is None else Path(keep).absolute()
-    _check_all(configs)
     workers = max(1, min(workers or usable_cores(), len(configs)))
+    _check_all(configs, workers)
     settings = dict(return_as="generator_unordered", pre_dispatch=workers, batch_size=1, idle_worker_timeout=60)
     if workers > 1:
         settings |= {"initializer": _end_with, "initargs": (os.getpid(),)}
@@ -171,7 +172,7 @@ def _place(folder: Path, config: TrainConfig, watch: Callable | None) -> Path:
     return folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.pt"
 
 
-def _check_all(configs: Sequence[TrainConfig]) -> None:
+def _check_all(configs: Sequence[TrainConfig], workers: int) -> None:
     """Find out before the first run is trained that a later one cannot be; a folder is decoded here, once, for all workers."""
     data, known = None, None
     of_data = ("dataset", "num_labels", "num_val", "flip", "image_size", "test_share", "skip_broken")
@@ -179,6 +180,10 @@ def _check_all(configs: Sequence[TrainConfig]) -> None:
         if known != (wanted := [getattr(config, name) for name in of_data]):
             data, known = data_of(config), wanted
         check_fit(config, data)
+        each = sum(t.nbytes for t in vars(data).values() if isinstance(t, Tensor))  # while it is split, once more
+        if workers > 1 and 2 * each * workers > memory():
+            gigabytes = f"{each / 1e9:.2g} GB"
+            raise InputError(f"{workers} processes with {gigabytes} of data each are too many here; give fewer (--workers 1).")
 
 
 def _end_with(parent: int) -> None:

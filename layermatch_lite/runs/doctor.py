@@ -134,7 +134,8 @@ def _cifar10(root: Path) -> tuple[bool, str, str, str]:
         load_data("cifar10", None) if (root / "train").is_dir() else CIFAR10(str(root), download=False)
         return True, "cifar10", f"in {root}", ""
     except Exception as error:
-        fix = f"delete {root / 'cifar-10-batches-py'} and load it again (--dataset cifar10)"
+        bad = "train" if (root / "train").is_dir() else "cifar-10-batches-py"
+        fix = f"move {root / bad} away and load it again (--dataset cifar10)"
         return False, "cifar10", f"damaged: {printable(error)}", fix
 
 

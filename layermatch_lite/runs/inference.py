@@ -1,4 +1,4 @@
-"""What a trained run says of new samples: the reason to train one."""
+"""Predictions of a trained run for new samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor
 
 from ..data.arrays import samples
-from ..data.images import files_below, named_as_image, read
-from ..data.views import Views
+from ..data.images import ALLOWED, files_below, named_as_image, read, some
 from ..errors import InputError, takes
-from ..system import printable, reserved, write_atomically
+from ..system import printable, reserved, torch_settings, usable_cores, write_atomically
 from .run import Run
 
 BATCH = 500
@@ -34,6 +32,7 @@ class Predicted(NamedTuple):
 
 
 @takes(run=Run)
+@torch_settings()
 @torch.no_grad()
 def predict(run: Run, x) -> tuple[Tensor, Tensor]:
     """(N,) int64 classes and (N,) float32 confidences, by the run's EMA model.
@@ -49,9 +48,9 @@ def predict(run: Run, x) -> tuple[Tensor, Tensor]:
         raise InputError("this run comes from an earlier version; resume it once (--resume, resume=) to bring it up to date.")
     model = run.ema.module
     device = next(model.parameters()).device
-    mean, std = (torch.tensor(run.data[key], device=device) for key in ("mean", "std"))
-    views = Views(SimpleNamespace(kind="", flip=False, sample_shape=shape, mean=mean, std=std))
-    p = torch.cat([model(views.plain(part.to(device))).float().softmax(dim=1).cpu() for part in x.split(BATCH)])
+    mean, std = (torch.tensor(run.data[key], device=device).view(-1, *[1] * (len(shape) - 1)) for key in ("mean", "std"))
+    normal = lambda part: (part.to(device) - mean) / std
+    p = torch.cat([model(normal(part)).float().softmax(dim=1).cpu() for part in x.split(BATCH)])
     confidence, labels = p.max(dim=1)
     return labels, confidence
 
@@ -68,7 +67,7 @@ def predict_folder(
     """
     from tqdm import tqdm
 
-    shape, size = tuple(run.data["sample_shape"]), run.config.image_size
+    shape, size = tuple(run.data["sample_shape"]), run.data.get("image_size")
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise InputError(f"the run was trained on samples of shape {shape}, not on images; see predict() for arrays.")
     if not os.path.isdir(folder):
@@ -85,7 +84,7 @@ def predict_folder(
                 rows += zip((os.path.relpath(p, folder).replace(os.sep, "/") for p in part), labels.tolist(), confidence.tolist())
             bar.update(len(part) + len(bad))
         if not rows:
-            raise InputError(f"{folder} holds no images; allowed are PNG, JPEG, TIFF, WebP, BMP, GIF and PPM.")
+            raise InputError(f"{folder} holds no images; allowed are {ALLOWED}.")
         classes, text = run.data["classes"], io.StringIO(newline="")
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("file", "class", "confidence"))
@@ -93,8 +92,8 @@ def predict_folder(
         # A file's name that is not UTF-8 comes out as the bytes that it is, and can be found by them.
         write_atomically(out, lambda f: f.write(text.getvalue().encode("utf-8", "surrogateescape")))
     if left_out:
-        names = ", ".join(printable(os.path.relpath(p, folder)) for p in left_out[:3]) + ", ..." * (len(left_out) > 3)
-        warnings.warn(f"{printable(folder)}: left out {len(left_out)} files that are no images or broken ({names})", stacklevel=2)
+        names = some([os.path.relpath(p, folder) for p in left_out])
+        warnings.warn(f"{printable(folder)}: left out {names} (no image, or broken)", stacklevel=2)
     labels = [label for _, label, _ in rows]
     file, _, confidence = min(rows, key=lambda row: row[2])
     return Predicted(len(rows), {name: labels.count(c) for c, name in enumerate(classes)}, (file, confidence))
@@ -111,13 +110,14 @@ def _read(
         except InputError as error:
             if not named_as_image(path) or skip_broken:
                 return None
-            raise InputError(f"{str(error).removesuffix('.')}, or leave broken images out with --skip-broken.") from error
+            way_out = "or leave broken images out with --skip-broken (skip_broken=True)."
+            raise InputError(f"{str(error).removesuffix('.')}, {way_out}") from error
         if image.shape != shape:
             a, b = (f"{s[2]}x{s[1]}" for s in (image.shape, shape))
             raise InputError(f"{path} is {a} pixels, and the run was trained on {b}; bring the images to that size.")
         return image
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for start in range(0, len(paths), BATCH):
             part = paths[start : start + BATCH]
             images = list(pool.map(one, part))

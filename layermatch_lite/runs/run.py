@@ -18,7 +18,7 @@ from ..core.centers import AvgClustering, warm_up
 from ..core.seeding import generator
 from ..errors import InputError, check_file, takes
 from ..models import build_model
-from ..system import __version__, check_zip, reading, write_atomically
+from ..system import __version__, check_zip, reading, torch_settings, write_atomically
 from ..variants.freematch import FreeMatch
 from ..variants.layers import RescaledCenters
 from .config import TrainConfig
@@ -173,7 +173,7 @@ class Run:
 
         Never executes code from the file; raises InputError for anything but a run.
         """
-        with reading(path, "a saved run", "train again"):
+        with torch_settings(), reading(path, "a saved run", "train again"):
             check_zip(path)  # torch looks at no checksum
             content = torch.load(path, map_location="cpu", weights_only=True)
             check_file(path, content, FORMAT, VERSION, again="train")

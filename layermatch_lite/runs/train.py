@@ -214,6 +214,7 @@ def prepare(
         "checksum": data.checksum,
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
+        "image_size": data.image_size,
     } | ({"copy": data.copy} if data.copy else {})
     if resume is None:
         run = Run.start(config, about, device, model)
@@ -274,6 +275,8 @@ def check_agreement(config: TrainConfig, data: SSLData) -> None:
         said["dataset"] = (config.dataset, data.name)
     if config.flip is not None:
         said["flip"] = (config.flip, data.flip)
+    if config.image_size is not None:
+        said["image_size"] = (config.image_size, data.image_size)
     if config.num_val:
         said["num_val"] = (config.num_val, data.num_val)
     for name, (of_config, of_data) in said.items():

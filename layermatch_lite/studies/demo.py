@@ -36,6 +36,6 @@ def run_demo(seeds: int = 3, *, workers: int | None = None, progress: bool = Tru
 
 def untrained(run, data, memory) -> dict | None:
     """The readout before the first step. Runs of one seed start alike, so it is taken in the supervised one with few labels."""
-    if run.step or run.config.method != "supervised" or run.config.num_labels is None:
+    if run.step or run.config.method != "supervised" or len(data.y_labelled) == len(data.x_unlabelled):
         return None
     return {"untrained": [readout(run.model, data)]}

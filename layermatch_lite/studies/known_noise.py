@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.readout import features_of
 from ..data.views import Views
-from ..errors import InputError, check_choice, check_range
+from ..errors import InputError, check_choice, check_range, takes
 from ..models import in_mode
 from ..runs.config import TrainConfig
 from ..runs.train import data_of, train
@@ -122,6 +122,7 @@ def grid() -> list[tuple[str, float, str]]:
     return [(k, r, t) for t in TAUGHT for k in KINDS for r in RATES if r or k == KINDS[0]]
 
 
+@takes(path="path")
 def load_maps(path: str | PathLike = MAPS) -> Maps:
     """The maps that come with the package, or those of another file of `maps_file`.
 

@@ -108,9 +108,9 @@ def layer_table(outcomes: Sequence[Outcome], phase: str, quantity: str = "alignm
     table = pd.DataFrame(
         "–", pd.Index(dict.fromkeys(benefits["layer"]), name=phase), [NAMES[m] for m in by_method(outcomes)]
     )
-    for (layer, method), values in t.groupby(["layer", "method"])[quantity]:
+    for (layer, method), values in t.dropna(subset=quantity).groupby(["layer", "method"])[quantity]:
         table.loc[layer, NAMES[method]] = f"{values.mean():+.2f} ± {spread(list(values)):.2f}"
-    return table  # "–" where no pseudo-label passed the threshold
+    return table  # "–" where no pseudo-label passed the threshold, or no true label is known
 
 
 def readouts(outcomes: Sequence[Outcome]) -> dict[str, list[dict]]:
@@ -130,7 +130,7 @@ def study_readouts(study: dict, setting: str, rows: Sequence[str]) -> dict[str, 
 
 def readout_table(rows: dict[str, list[dict]]) -> pd.DataFrame:
     """What the features know and what the classifier says: mean ± spread over seeds for each of `readouts`."""
-    cell = lambda values: f"{statistics.fmean(values):.3f} ± {spread(values):.3f}"
+    cell = lambda values: "–" if None in values else f"{statistics.fmean(values):.3f} ± {spread(values):.3f}"
     found = {name: {READOUTS[k]: cell([r[k] for r in seeds]) for k in READOUTS} for name, seeds in rows.items()}
     return pd.DataFrame.from_dict(found, orient="index").rename_axis("")
 

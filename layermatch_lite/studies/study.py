@@ -217,7 +217,7 @@ def summary(outcome: Outcome, curves: Sequence[str] = (), tables: bool = True) -
     if len(benefits):
         late = early_and_late(benefits).query("phase == 'late'")
         kept["late_benefit"] = {
-            r["layer"]: {q: r[q] for q in ("benefit", "alignment")} for r in late.to_dict("records")
+            r["layer"]: {q: None if r[q] != r[q] else r[q] for q in ("benefit", "alignment")} for r in late.to_dict("records")
         }
     found: dict[str, list[dict]] = {}
     for part in outcome.seen if tables else ():

@@ -42,8 +42,8 @@ DOWNLOAD = False  # True fetches CIFAR-10 once (170 MB)
 gpu = pick_device("auto").type == "cuda"
 there = DOWNLOAD or cifar10_at_hand()
 preset = "classroom_gpu_short" if gpu else "cifar_cpu"
-digits = TrainConfig.preset("demo_cpu", dataset="digits", num_labels=10, method="layermatch")
-config = TrainConfig.preset(preset, num_labels=250, method="layermatch") if there else digits
+small = TrainConfig.preset("demo_cpu", dataset="digits", num_labels=10, method="layermatch")
+config = TrainConfig.preset(preset, num_labels=250, method="layermatch") if there else small
 data = load_data(config.dataset, config.num_labels, seed=config.seed)
 figures.show(figures.views_figure(data))
 
@@ -187,7 +187,8 @@ pd.Series({"pass the threshold": last["mask_rate"],
 
 # %% [markdown]
 # How many of the pseudo-labels are right is `None`: unknown, since nobody has labelled those images. The test images say how
-# good the network is. Now let it label the rest.
+# good the network is. Now let it label the rest: a table gets a line for each image, with its class and the confidence.
+# Here are the ten images of which the network is least sure.
 
 # %%
 table = Path("runs/my-images.csv")
@@ -197,8 +198,8 @@ figures.show(figures.unsure_figure(table, folder / "unlabelled"))
 pd.read_csv(table).head(3)
 
 # %% [markdown]
-# The table has a line for every image. Above it are the ten that the network is least sure of: look at such before you trust
-# the rest. On the command line the same takes two lines ([usage](../docs/usage.md#your-own-images)).
+# Look at such images before you trust the rest. And confidence is not the chance of being right: how often "0.9" is right,
+# only labelled images tell. On the command line all this takes two lines ([usage](../docs/usage.md#your-own-images)).
 #
 # ## What is published (2 minutes)
 #
