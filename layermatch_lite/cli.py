@@ -18,7 +18,7 @@ from .errors import InputError
 
 try:
     from .data.folders import UNLABELLED
-    from .data.sets import NAMES, check_dataset
+    from .data.sets import NAMES, OF_FOLDERS, check_dataset
     from .runs.config import PRESETS, TrainConfig
     from .runs.device import pick_device
     from .system import check_writable, printable, reserved
@@ -131,8 +131,7 @@ def parser() -> argparse.ArgumentParser:
         return p
 
     demo = command("demo", run_demo, "three methods compared in a minute: tables and a figure", DEMO)
-    of_data = ("dataset", "num_labels", "flip", "image_size", "test_share", "skip_broken")
-    add_settings(demo, (*of_data, "steps", "batch_size", "threshold", "lr", "seed"))
+    add_settings(demo, ("dataset", "num_labels", "flip", *OF_FOLDERS, "steps", "batch_size", "threshold", "lr", "seed"))
     demo.add_argument("--seeds", type=int, default=3, help="number of paired seeds, from --seed upwards (default: 3)")
     demo.add_argument("--workers", type=int, help="processes (default: one per core)")
     demo.add_argument("--out", type=Path, default=Path("out"), help="folder for demo.png and demo.json (default: out)")
@@ -324,7 +323,7 @@ def train_here(args: argparse.Namespace) -> int:
         return 130
     last = run.history[-1]
     say(
-        f"{config.method} on {config.dataset}, {config.labels} labels, seed {config.seed}: "
+        f"{config.method} on {config.dataset}, {run.data['num_labels']} labels, seed {config.seed}: "
         f"test accuracy {run.accuracy:.4f} (EMA model), median of the last 20 evaluations {run.median_accuracy:.4f}"
     )
     if last.get("pseudo_label_accuracy") is not None:

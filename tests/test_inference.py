@@ -121,7 +121,8 @@ def test_a_demo_on_images_without_classes(digits, tmp_path, capsys, monkeypatch)
     options = "--no-flip --steps 60 --seeds 1 --workers 1 --batch-size 16".split()
     assert main(["demo", "--dataset", str(tmp / "mine"), *options, "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "mine, all labels" in out and "nan" not in out and " – " in out and (tmp_path / "demo.png").exists()
+    assert "mine, 20 labels" in out and "nan" not in out and " – " in out and "Unknown here." in out
+    assert (tmp_path / "demo.png").exists()
     (tmp_path / "unlabelled").mkdir()
     monkeypatch.chdir(tmp_path)
     assert few_labels("") == few_labels("digits") == {} and few_labels(str(tmp / "mine")) == {"num_labels": None}

@@ -41,8 +41,7 @@ def load_folder(
 
     Raises InputError for a folder that is laid out otherwise, images of several sizes, broken ones, or too many for the memory.
     """
-    files, classes, aside = _listed(folder)
-    every = [(path, c, part) for part, listed in files.items() for path, c in listed]
+    every, classes, aside = _listed(folder)
     cache, state = _cache(folder, every, image_size)
 
     def compute() -> dict[str, np.ndarray]:
@@ -56,13 +55,13 @@ def load_folder(
     if len(arrays["several"]):
         names = some(arrays["several"])
         warnings.warn(f"{printable(folder)}: of several pictures in a file the first is used ({names})", stacklevel=3)
-    return {part: (arrays[part], arrays[f"y_{part}"]) for part in files}, classes
+    return {part: (arrays[part], arrays[f"y_{part}"]) for part in dict.fromkeys(part for *_, part in every)}, classes
 
 
 def is_decoded(folder: Path) -> bool:
     """Are all images of this folder in the cache, as they are now?"""
-    files, *_ = _listed(folder)
-    cache, state = _cache(folder, [(path, c, part) for part, listed in files.items() for path, c in listed], None)
+    every, *_ = _listed(folder)
+    cache, state = _cache(folder, every, None)
     return cached_npz(cache, lambda arrays: str(arrays["state"]) == state) is not None
 
 
@@ -81,27 +80,27 @@ def _cache(folder: Path, every: list, image_size: int | None) -> tuple[Path, str
     return cache_dir() / "folders" / f"{key}.npz", state
 
 
-def _listed(folder: Path) -> tuple[dict[str, list[tuple[str, int]]], tuple[str, ...], list[str]]:
-    """{part: [(file, class)]}, the classes, and what lies where no image is expected."""
+def _listed(folder: Path) -> tuple[list[tuple[str, int, str]], tuple[str, ...], list[str]]:
+    """[(file, class, part)], train/ first; the classes; and what lies where no image is expected."""
     try:
         top = sorted(e.name for e in os.scandir(folder) if not of_system(e.name))
     except OSError as error:
         raise InputError(f"{folder} cannot be read ({error.strerror}); give a folder of images, and {LAYOUT}.") from error
-    files, names, aside = {}, {}, []
+    files, names, aside = [], {}, []
     for entry in sorted(top, key=lambda e: e != "train"):
         path = os.path.join(folder, entry)
         if os.path.isdir(path) and entry in PARTS:
             part = PARTS[entry]
-            if part in files:
-                raise InputError(f"{folder} has both unlabelled/ and unlabeled/; put all images into one of them.")
             if part == "unlabelled":
-                files[part] = [(f, -1) for f in files_below(path)]
+                if any(part == other for *_, other in files):
+                    raise InputError(f"{folder} has both unlabelled/ and unlabeled/; put all images into one of them.")
+                files += [(f, -1, part) for f in files_below(path)]
                 continue
             inside = sorted(e for e in os.listdir(path) if not of_system(e))
             folders = [e for e in inside if os.path.isdir(os.path.join(path, e))]
             aside += [f"{entry}/{e}" for e in inside if e not in folders]
             names[part] = [_class_name(e) for e in folders]
-            files[part] = [(f, name) for e, name in zip(folders, names[part]) for f in files_below(os.path.join(path, e))]
+            files += [(f, name, part) for e, name in zip(folders, names[part]) for f in files_below(os.path.join(path, e))]
         elif os.path.isdir(path) or named_as_image(entry):
             aside.append(entry)
     if not names.get("train"):
@@ -117,7 +116,7 @@ def _listed(folder: Path) -> tuple[dict[str, list[tuple[str, int]]], tuple[str, 
     if len(classes) < 2:
         raise InputError(f"{folder}: only one class ({classes[0]}); a classifier needs at least two class folders.")
     numbers = {name: c for c, name in enumerate(classes)} | {-1: -1}  # by name: two systems may sort the same names differently
-    return {part: [(f, numbers[name]) for f, name in listed] for part, listed in files.items() if listed}, classes, aside
+    return [(file, numbers[name], part) for file, name, part in files], classes, aside
 
 
 def _class_name(folder: str) -> str:

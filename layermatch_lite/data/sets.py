@@ -20,6 +20,7 @@ from .folders import load_folder
 
 EMBEDDED = ("mnist1d", "digits", "two_moons", "blobs")
 NAMES = (*EMBEDDED, "cifar10")
+OF_FOLDERS = ("image_size", "test_share", "skip_broken")  # settings that act on folders of images alone
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -127,9 +128,9 @@ def load_data(
         check_range("image_size", image_size, 8, 1024, whole=True)
     if test_share is not None:
         check_range("test_share", test_share, 0, 1, open_low=True, open_high=True)
-    of_folders = {"image_size": image_size, "test_share": test_share, "skip_broken": skip_broken or None}
+    of_folders = dict(zip(OF_FOLDERS, (image_size, test_share, skip_broken or None)))
     if name in NAMES and (given := [f"{k}={v!r}" for k, v in of_folders.items() if v is not None]):
-        raise InputError(f"{' and '.join(given)} are for folders of images, and {name!r} is none; leave them out.")
+        raise InputError(f"{' and '.join(given)} would act on a folder of images, and {name!r} is none: leave it out.")
     natural, copy, x_unlabelled = False, "", None
     if name == "mnist1d":
         f = read_npz(Path(__file__).with_name("embedded") / "mnist1d.npz")

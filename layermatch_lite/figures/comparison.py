@@ -25,7 +25,7 @@ def comparison_figure(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
     widths = (1, 1.3, 1.1)[: len(drawn)]
     figure = Figure(figsize=(WIDEST * sum(widths) / 3.4, 4.8), layout="constrained")
     config, seeds = outcomes[0].config, len({o.config.seed for o in outcomes})
-    figure.suptitle(f"{Path(config.dataset).name}, {config.labels} labels, {seeds} seed{'s' * (seeds > 1)}", fontsize=15)
+    figure.suptitle(f"{Path(config.dataset).name}, {outcomes[0].labels} labels, {seeds} seed{'s' * (seeds > 1)}", fontsize=15)
     axes = figure.subplots(1, len(drawn), squeeze=False, width_ratios=widths)
     return figure, " ".join(draw(ax) for draw, ax in zip(drawn, axes[0]))
 

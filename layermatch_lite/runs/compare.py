@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ..data.sets import OF_FOLDERS
 from ..errors import InputError, check_range
 from ..system import memory, torch_settings, usable_cores
 from .config import TrainConfig
@@ -40,6 +41,11 @@ class Outcome:
     environment: dict
     seen: list[dict] = field(default_factory=list)  # what `watch` returned
     data: dict = field(default_factory=dict)  # `Run.data`
+
+    @property
+    def labels(self) -> str:
+        """How many labelled samples there were: also where the config takes all there are."""
+        return str(self.data.get("num_labels", self.config.labels))
 
     @property
     def accuracy(self) -> float:
@@ -175,7 +181,7 @@ def _place(folder: Path, config: TrainConfig, watch: Callable | None) -> Path:
 def _check_all(configs: Sequence[TrainConfig], workers: int) -> None:
     """Find out before the first run is trained that a later one cannot be; a folder is decoded here, once, for all workers."""
     data, known = None, None
-    of_data = ("dataset", "num_labels", "num_val", "flip", "image_size", "test_share", "skip_broken")
+    of_data = ("dataset", "num_labels", "num_val", "flip", *OF_FOLDERS)
     for config in sorted(configs, key=lambda c: repr([getattr(c, name) for name in of_data])):
         if known != (wanted := [getattr(config, name) for name in of_data]):
             data, known = data_of(config), wanted

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..data.sets import NAMES, data_name
+from ..data.sets import NAMES, OF_FOLDERS, data_name
 from ..errors import InputError, check_choice, check_kinds, takes
 from ..variants.settings import VARIANT, Variant
 from .fields import check_fields, setting
@@ -155,8 +155,7 @@ class TrainConfig:
     def check_effect(self, names: Sequence[str]) -> None:
         """Raise InputError where one of these settings is not at its default and nothing in this run would read it."""
         s, measured = self.switches, self.probe_every is not None
-        of_folders = dict.fromkeys(("image_size", "test_share", "skip_broken"), self.dataset not in NAMES)
-        read = of_folders | {
+        read = dict.fromkeys(OF_FOLDERS, self.dataset not in NAMES) | {
             "threshold": not s.freematch and (s.unlabelled or measured),
             "lambda_u": s.unlabelled,
             "center_momentum": s.avg_clustering,
@@ -166,7 +165,7 @@ class TrainConfig:
         for name in names:
             owner = self if hasattr(self, name) else self.variant
             if not read.get(name, True) and getattr(owner, name) != getattr(type(owner), name):
-                where = f"dataset={self.dataset!r}" if name in of_folders else f"method={self.method!r}"
+                where = f"dataset={self.dataset!r}" if name in OF_FOLDERS else f"method={self.method!r}"
                 value = getattr(owner, name)
                 raise InputError(f"{name}={value!r} has no effect with {where}; leave it out.")
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..core.loop import training_loop
 from ..core.readout import readout
-from ..data.sets import NAMES, SSLData, load_data
+from ..data.sets import NAMES, OF_FOLDERS, SSLData, load_data
 from ..errors import InputError, check_readout, takes
 from ..models import build_model
 from ..system import reserved, torch_settings
@@ -243,10 +243,8 @@ def data_of(config: TrainConfig, progress: bool = False) -> SSLData:
         num_val=config.num_val,
         seed=config.seed,
         flip=config.flip,
-        image_size=config.image_size,
-        test_share=config.test_share,
-        skip_broken=config.skip_broken,
         progress=progress,
+        **{name: getattr(config, name) for name in OF_FOLDERS},
     )
 
 

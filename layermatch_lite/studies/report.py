@@ -249,10 +249,11 @@ def what_seeds_say(outcomes: Sequence[Outcome]) -> str:
 
 def as_text(outcomes: Sequence[Outcome]) -> str:
     """The tables as text, with how to read them."""
-    config = outcomes[0].config
+    config, layers = outcomes[0].config, layer_table(outcomes, "late")
+    unknown = (layers == "–").all(axis=None)  # nobody knows the true labels, or nothing passed the threshold
     return "\n".join(
         [
-            f"\n{config.dataset}, {config.labels} labels, {config.steps} steps: accuracy on the test set, and the",
+            f"\n{config.dataset}, {outcomes[0].labels} labels, {config.steps} steps: accuracy on the test set, and the",
             "pseudo-labels over the threshold in the last quarter of training.\n",
             accuracy_table(outcomes).to_string(),
             "\n" + textwrap.fill(what_seeds_say(outcomes), 79),
@@ -261,7 +262,7 @@ def as_text(outcomes: Sequence[Outcome]) -> str:
             readout_table(readouts(outcomes)).to_string(),
             "\nWhat pseudo-labels do to each layer, late in training: cosine between their",
             "gradient and that of all true labels (1: the same direction, 0: no use).\n",
-            layer_table(outcomes, "late").to_string(),
+            "Unknown here." if unknown else layers.to_string(),
             "",
         ]
     )
