@@ -94,14 +94,14 @@ def reserved(path: str | os.PathLike) -> Iterator[None]:
 
     Raises InputError where somebody does, or where the folder cannot be written.
     """
-    from filelock import FileLock, Timeout
+    import filelock
 
     path = Path(os.path.abspath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
         lock.acquire()
-    except Timeout as error:
+    except filelock.Timeout as error:
         raise InputError(
             f"another process, or another cell, is writing {path}; wait for it, stop it, or choose another place."
         ) from error
@@ -111,7 +111,8 @@ def reserved(path: str | os.PathLike) -> Iterator[None]:
         yield
     finally:
         try:
-            os.unlink(lock.lock_file)
+            if int(filelock.__version__.partition(".")[0]) >= 4:  # earlier ones do not notice that what they lock has been removed
+                os.unlink(lock.lock_file)
         except OSError:
             pass  # Windows removes no open file; an empty one stays
         lock.release()

@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import re
+import tempfile
 import warnings
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.text import Text
+from PIL import Image
 
 from layermatch_lite import MLP, InputError, TrainConfig, figures, load_data, split
 from layermatch_lite.figures import quantities, style
@@ -67,6 +70,15 @@ def outcomes(shift=0.0, measured=True):
         for method in ("fixmatch", "layermatch")
         for seed in (0, 1)
     ]
+
+
+def unsure(s):
+    """Two images and a table of what a run said of them."""
+    folder = Path(tempfile.mkdtemp())
+    for name in ("a", "b"):
+        Image.new("L", (8, 8), 100).save(folder / f"{name}.png")
+    (folder / "table.csv").write_text(f"file,class,confidence\na.png,cat,0.{4 + s}000\nb.png,dog,0.9000\n")
+    return figures.unsure_figure(folder / "table.csv", folder)
 
 
 def readout(own):
@@ -147,6 +159,7 @@ def drawn():
         "threshold_figure": lambda s: figures.threshold_figure(sure, (right, ~right)[s], 0.8),
         "maps_figure": lambda s: figures.maps_figure(maps(r), {"run": (r, changed)[s]}, (1, 20)),
         "confusion_figure": lambda s: figures.confusion_figure((r, changed)[s], (1, 20)),
+        "unsure_figure": unsure,
         "views_figure": lambda s: figures.views_figure(two_classes(("mnist1d", "digits")[s])),
         "comparison_figure": lambda s: figures.comparison_figure(outcomes(s / 5)),
         "readout_figure": lambda s: figures.readout_figure({"a": [readout(s / 5)], "b": [readout(0.3), readout(0.4)]}),
