@@ -111,7 +111,7 @@ def reserved(path: str | os.PathLike) -> Iterator[None]:
         yield
     finally:
         try:
-            if int(filelock.__version__.partition(".")[0]) >= 4:  # earlier ones do not notice that what they lock has been removed
+            if int(filelock.__version__.partition(".")[0]) >= 4:  # earlier ones do not notice that their file has been removed
                 os.unlink(lock.lock_file)
         except OSError:
             pass  # Windows removes no open file; an empty one stays

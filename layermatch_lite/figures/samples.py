@@ -58,6 +58,7 @@ def unsure_figure(table: str | PathLike, folder: str | PathLike, count: int = 10
     axes = figure.subplots(-(-len(rows) // columns), columns, squeeze=False).flatten()
     names = dict(zip((r[1] for r in rows), drawn_names([r[1] for r in rows])))
     for ax in axes:
+        ax.set(xticks=[], yticks=[])
         ax.set_axis_off()
     for ax, (confidence, called, file) in zip(axes, rows):
         path = os.path.join(folder, file)
