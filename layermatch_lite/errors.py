@@ -73,6 +73,7 @@ OTHERS = {
     "flag": (bool, "True or False"),
     "dict": (Mapping, "a dict"),
 }
+TENSORS = {"float": "a float", "int": "an int64", "label": "an int64", "bool": "a bool", "tensor": "a"}
 
 
 def takes(**kinds: str | type | UnionType) -> Callable:
@@ -145,7 +146,7 @@ def _fits(name: str, kind: str, value: object, sizes: dict, places: dict) -> tup
     rest = letters[-1] == "..."
     letters = letters[:-1] if rest else letters
     form = f"({', '.join(letters)}{', ...' * rest})"
-    wanted = f"an nn.Linear {form}" if what == "linear" else f"a{' ' + what if what != 'tensor' else ''} tensor of shape {form}"
+    wanted = f"an nn.Linear {form}" if what == "linear" else f"{TENSORS[what]} tensor of shape {form}"
     if not there or len(shape) < len(letters) or (len(shape) > len(letters) and not rest):
         return False, wanted
     for letter, n in zip(letters, shape):

@@ -305,7 +305,7 @@ def test_a_buffer_that_the_forward_replaces_is_restored(example):
         (lambda e: {"weak": e["weak"][:0], "strong": e["strong"][:0], "y_true": e["y_true"][:0]}, "at least one"),
         (lambda e: {"y": e["y"][:3]}, "y is .*B=12 as in x"),
         (lambda e: {"y_true": e["y_true"] - 1}, "y_true holds labels from -1 to 2; give whole numbers from 0 to 3"),
-        (lambda e: {"y": e["y"].double()}, "y is float64.*int tensor"),
+        (lambda e: {"y": e["y"].double()}, "y is float64.*an int64 tensor"),
         (lambda e: {"strong": e["strong"].index_fill(0, torch.tensor([3]), float("nan"))}, "outputs are NaN"),
     ],
 )

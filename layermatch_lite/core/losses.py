@@ -2,7 +2,7 @@
 
 Read `fixmatch_loss` first, then `unlabelled_loss`: they differ by which weights the features and the classifier see.
 Notation: z = f(x) are features (N, D); the classifier holds W (C, D) and b (C,); q are pseudo-labels, a the 0/1 mask of
-samples over the threshold tau.
+samples over the threshold tau. The line `@takes(...)` above a function checks what it is given.
 
 Sources: FixMatch is Sohn et al. 2020, eq. 4. The two strategies follow the abstract of LayerMatch (arXiv 2406.14207); the
 formulas are our formulation.
