@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -14,6 +14,7 @@ vectors = st.integers(0, 10_000).map(
 
 
 @given(vectors)
+@settings(deadline=None)  # a busy machine proves nothing
 def test_gate_equals_its_formula(pair):
     g_u, g_s = pair
     alpha = float(g_u @ g_s) / float(g_s @ g_s)
@@ -21,12 +22,14 @@ def test_gate_equals_its_formula(pair):
 
 
 @given(vectors)
+@settings(deadline=None)  # a busy machine proves nothing
 def test_gate_leaves_nothing_against_the_labelled_gradient(pair):
     g_u, g_s = pair
     assert gate(g_u, g_s) @ g_s >= -1e-12
 
 
 @given(vectors)
+@settings(deadline=None)  # a busy machine proves nothing
 def test_gate_changes_nothing_where_the_gradients_agree(pair):
     g_u, g_s = pair
     if g_u @ g_s < 0:
