@@ -75,7 +75,8 @@ def read(path: str, grey: bool, size: int | None = None) -> np.ndarray:
             if size is not None:
                 image.draft(image.mode, (2 * size, 2 * size))  # a large JPEG need not be decoded to its last pixel
             sixteen = image.mode.startswith("I;16") or image.format in ("PNG", "PPM")  # "I" of others: who knows how many bits
-            image = _eight_bits(ImageOps.exif_transpose(image), sixteen).convert("L" if grey else "RGB")
+            ImageOps.exif_transpose(image, in_place=True)
+            image = _eight_bits(image, sixteen).convert("L" if grey else "RGB")
             if size is not None and image.size != (size, size):
                 image = ImageOps.fit(image, (size, size))
             pixels = np.asarray(image)
