@@ -312,7 +312,7 @@ VIEWS.time = (lab) => {
       boxes[1].hidden = packs.length < 2;
       if (other) el.classList.toggle("lml-single", packs.length < 2);
       if (other || before.run !== next.run || before.beside !== next.beside) same = alike();
-      caption.textContent = `${packs[0].classes.every((name) => /^\d+$/.test(name)) ? "number" : "letters"}: a wrong label · faint: below τ`;
+      caption.textContent = `${packs[0].classes.every((name) => /^\d+$/.test(name)) ? "number" : "letters"}: a wrong label · faint: below τ${packs.some((p) => p.y.includes(UNKNOWN)) ? " · grey: class unknown" : ""}`;
       packs.forEach(fetchPictures);
       const counts = packs.map((_, i) => paint(i, dragged ? 0 : 380));
       details();
