@@ -210,7 +210,7 @@ def given_settings(args: argparse.Namespace) -> dict:
 
 
 def few_labels(dataset: str) -> dict:
-    """Settings for a folder with images of unknown class: whoever has such has few labels, and uses them all."""
+    """Settings for a folder that holds unlabelled/: every label there is, for these are few."""
     there = dataset and dataset not in NAMES and any(os.path.isdir(os.path.join(dataset, name)) for name in UNLABELLED)
     return {"num_labels": None} if there else {}
 

@@ -67,7 +67,7 @@ def check_range(
 
 # --- the arguments of public functions --------------------------------------------------------------------------------
 
-OTHERS = {
+PLAIN = {
     "text": (str, "a text"),
     "path": ((str, os.PathLike), "a path"),
     "flag": (bool, "True or False"),
@@ -121,8 +121,8 @@ def check_kinds(given: dict[str, tuple[str | type | UnionType, object]]) -> None
 
 def _fits(name: str, kind: str, value: object, sizes: dict, places: dict) -> tuple[bool, str]:
     """Is the value of this kind, and what is one in words?"""
-    if kind in OTHERS:
-        return isinstance(value, OTHERS[kind][0]), OTHERS[kind][1]
+    if kind in PLAIN:
+        return isinstance(value, PLAIN[kind][0]), PLAIN[kind][1]
     if kind in ("list", "numbers"):
         try:
             there = not isinstance(value, str | bytes | Mapping | Set) and len(list(value)) == len(value)  # a set has no order

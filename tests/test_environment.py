@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from layermatch_lite import InputError, Run, TrainConfig, load_data, predict, record, train
+from layermatch_lite import InputError, Run, TrainConfig, load_data, predict, record, train, train_steps
 from layermatch_lite.runs.compare import run_all
 from layermatch_lite.studies import files
 from layermatch_lite.studies.study import Study, carry_out
@@ -135,7 +135,7 @@ def test_a_hub_with_one_thread_resumes_what_two_began(tmp_path):
     try:
         torch.set_num_threads(2)
         whole = train(TrainConfig(**SMALL), save=tmp_path / "whole.pt")
-        for run in __import__("layermatch_lite").train_steps(TrainConfig(**SMALL)):
+        for run in train_steps(TrainConfig(**SMALL)):
             if run.step == 4:
                 run.save(tmp_path / "half.pt")
                 break
@@ -199,10 +199,12 @@ def test_a_study_that_wakes_up_overwrites_nothing(tmp_path, monkeypatch):
     with reserved(tmp_path / "s.json"), pytest.raises(InputError, match="is writing .*s.json"):
         carry_out(study, tmp_path / "s.json", progress=False, workers=1)
     assert not (tmp_path / "s.json").exists()
-    assert len(carry_out(study, tmp_path / "s.json", progress=False, workers=1)["runs"]) == 4
+    monkeypatch.chdir(tmp_path)
+    assert len(carry_out(study, "s.json", progress=False, workers=1)["runs"]) == 4
     before = (tmp_path / "s.json").read_bytes()
-    monkeypatch.chdir("/")
-    assert len(files.load(tmp_path / "s.json")["runs"]) == 4 and (tmp_path / "s.json").read_bytes() == before
+    with reserved(tmp_path / "s.json"), pytest.raises(InputError, match="is writing"):
+        carry_out(study, "s.json", progress=False, workers=1)
+    assert (tmp_path / "s.json").read_bytes() == before and len(files.load("s.json")["runs"]) == 4
 
 
 # --- processes that end -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Names that mean something elsewhere: in formulas, HTML, Markdown, terminals, file names, or in letters that the font lacks."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +151,5 @@ def test_features_beyond_float16_are_recorded_to_scale():
     z = np.random.default_rng(0).normal(size=(20, 5)) * 1e9
     features, _ = reduce([z, z / 2], 2)
     assert np.isfinite(features).all() and np.abs(features).max() > 1e4
-    ratio = np.linalg.norm(features[0].astype(float), axis=1) / np.linalg.norm(features[1].astype(float) - 0, axis=1)
+    ratio = np.linalg.norm(features[0].astype(float), axis=1) / np.linalg.norm(features[1].astype(float), axis=1)
     assert np.median(np.abs(ratio - 2)) < 0.6, "one scale for all"
-    assert json.dumps(features.tolist())

@@ -115,9 +115,9 @@ def measure(
         at_random = torch.zeros_like(mask)
         order = torch.randperm(n, generator=generator, device=generator.device).to(mask.device)
         at_random[order[: int(mask.sum())]] = True
-        pseudo_masked, true_masked = gradient(labels, mask), gradient(y_true, mask)
-        pseudo_all, true_all = gradient(labels, torch.ones_like(mask)), gradient(y_true, torch.ones_like(mask))
-        true_random = gradient(y_true, at_random)
+        pseudo_masked, pseudo_all = gradient(labels, mask), gradient(labels, torch.ones_like(mask))
+        truth = gradient if known else lambda *_: pseudo_masked
+        true_masked, true_all, true_random = (truth(y_true, one) for one in (mask, torch.ones_like(mask), at_random))
         labelled = by_layer(F.cross_entropy(logits_x, y), last=True)
 
     masked = int(mask.sum())

@@ -118,7 +118,7 @@ def files_below(folder: str | os.PathLike) -> Iterator[str]:
     seen = set()
 
     def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror}); give the right to, or move it away.") from error
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}); allow it to be read, or move it away.") from error
 
     for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         folders[:] = sorted(f for f in folders if not of_system(f))

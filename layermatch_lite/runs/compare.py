@@ -91,7 +91,7 @@ def run_all(
         check_range("workers", workers, 1, whole=True)
     keep = None if keep is None else Path(keep).absolute()
     workers = max(1, min(workers or usable_cores(), len(configs)))
-    _check_all(configs, workers)
+    _check_all(configs, workers, progress)
     settings = dict(return_as="generator_unordered", pre_dispatch=workers, batch_size=1, idle_worker_timeout=60)
     if workers > 1:
         settings |= {"initializer": _end_with, "initargs": (os.getpid(),)}
@@ -178,18 +178,18 @@ def _place(folder: Path, config: TrainConfig, watch: Callable | None) -> Path:
     return folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.pt"
 
 
-def _check_all(configs: Sequence[TrainConfig], workers: int) -> None:
+def _check_all(configs: Sequence[TrainConfig], workers: int, progress: bool) -> None:
     """Find out before the first run is trained that a later one cannot be; a folder is decoded here, once, for all workers."""
     data, known = None, None
     of_data = ("dataset", "num_labels", "num_val", "flip", *OF_FOLDERS)
     for config in sorted(configs, key=lambda c: repr([getattr(c, name) for name in of_data])):
         if known != (wanted := [getattr(config, name) for name in of_data]):
-            data, known = data_of(config), wanted
+            data, known = data_of(config, progress), wanted
+            each = 2 * sum(t.nbytes for t in vars(data).values() if isinstance(t, Tensor))  # twice while they are split
+            if workers > 1 and each * workers > memory():
+                gigabytes = f"{each / 1e9:.2g} GB"
+                raise InputError(f"{workers} processes need {gigabytes} each, more than there is; give fewer (--workers 1).")
         check_fit(config, data)
-        each = sum(t.nbytes for t in vars(data).values() if isinstance(t, Tensor))  # while it is split, once more
-        if workers > 1 and 2 * each * workers > memory():
-            gigabytes = f"{each / 1e9:.2g} GB"
-            raise InputError(f"{workers} processes with {gigabytes} of data each are too many here; give fewer (--workers 1).")
 
 
 def _end_with(parent: int) -> None:

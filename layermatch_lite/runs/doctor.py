@@ -50,7 +50,7 @@ def examine(failed: Sequence[str] = ()) -> int:
         try:
             line(True, what, read())
         except Exception as error:  # whatever a damaged file raises
-            line(False, what, f"damaged: {printable(error)}", "python -m pip install --force-reinstall --no-deps layermatch-lite")
+            line(False, what, f"damaged: {printable(error)}", "install the package again; in a clone, git status names the file")
     root = cifar10_root()
     if not cifar10_at_hand():
         print(f"    {'cifar10':14s} not in {root}; --dataset cifar10 downloads it (170 MB), only if you want it")

@@ -6,7 +6,6 @@ from ..core.readout import readout
 from ..errors import check_range
 from ..runs.compare import Outcome, run_all
 from ..runs.config import TrainConfig
-from ..runs.train import data_of
 
 METHODS = ("supervised", "fixmatch", "layermatch")
 # One label per class: where pseudo-labels are worst.
@@ -28,8 +27,8 @@ def run_demo(seeds: int = 3, *, workers: int | None = None, progress: bool = Tru
     check_range("seeds", seeds, 1, whole=True)
     if workers is not None:
         check_range("workers", workers, 1, whole=True)
-    data_of(first := demo_config(**settings), progress)  # with a bar, where a folder is decoded
-    every = range(first.seed, first.seed + seeds)
+    first = demo_config(**settings).seed
+    every = range(first, first + seeds)
     configs = [demo_config(method, **settings | dict(seed=seed)) for seed in every for method in METHODS]
     return run_all(configs, watch=untrained, workers=workers, progress=progress)
 
