@@ -249,8 +249,10 @@ def run_demo(args: argparse.Namespace) -> int:
     picture, numbers = args.out / "demo.png", args.out / "demo.json"
     with reserved(numbers):
         outcomes = demo.run_demo(args.seeds, workers=args.workers, **settings)
-        report.write(outcomes, numbers)
-        say(report.as_text(outcomes))
+        try:
+            report.write(outcomes, numbers)
+        finally:  # a full disk must not cost the tables, nor a table that fails the numbers
+            say(report.as_text(outcomes))
         figure, alt = figures.comparison_figure(outcomes)
         report.write(outcomes, numbers, alt)
         figures.save(figure, picture)

@@ -97,6 +97,19 @@ def test_numbers_come_before_pictures(tmp_path, monkeypatch, capsys, fails):
     assert "test accuracy" in out and (tmp_path / "demo.json").exists() and "No space left" in err
 
 
+def test_a_full_disk_does_not_cost_the_tables(tmp_path, monkeypatch, capsys):
+    from layermatch_lite.cli import main
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    options = "--dataset blobs --num-labels 4 --steps 4 --batch-size 4 --seeds 1 --workers 1".split()
+    assert main(["demo", *options, "--out", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert "test accuracy" in out and "No space left on device" in err and "choose another place" in err
+
+
 def test_terminals_are_left_alone(tmp_path, capsys):
     from layermatch_lite.cli import main
 
